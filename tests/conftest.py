@@ -1,0 +1,10 @@
+"""Strict set-up of every test; it runs before anything imports vae_jax."""
+
+import jax
+from jaxtyping import install_import_hook
+
+# Shapes and types of every annotation are checked at every call.
+install_import_hook("vae_jax", "beartype.beartype")
+
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,0 +1,12 @@
+"""q(z|x), p(z) and p(x|z): frozen pytrees of one unbatched variable, and their divergences."""
+
+from .bernoulli import Bernoulli as Bernoulli
+from .kl import has_closed_form_kl as has_closed_form_kl
+from .kl import kl_divergence as kl_divergence
+from .kl import kl_per_dimension as kl_per_dimension
+from .kl import register_kl as register_kl
+from .normal import DiagonalNormal as DiagonalNormal
+from .normal import MultivariateNormal as MultivariateNormal
+from .normal import standard_normal as standard_normal
+from .protocol import Distribution as Distribution
+from .protocol import is_reparameterized as is_reparameterized

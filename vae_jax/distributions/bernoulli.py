@@ -1,0 +1,44 @@
+"""Independent binary variables."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ._pytree import floating, pytree_dataclass
+from .protocol import check_event
+
+
+@pytree_dataclass
+class Bernoulli:
+    """Independent Bernoulli variables with the given log-odds, over an event of any shape.
+
+    log p(x) = Σ x log σ(l) + (1−x) log σ(−l), in nats. For grey values x in [0, 1] this is minus the
+    cross-entropy: finite, with a finite gradient x − σ(l), at every finite logit, but no normalised density.
+    """
+
+    logits: Float[Array, "*event"]
+    reparameterized: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "logits", floating(self.logits))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.logits.shape
+
+    @property
+    def mean(self) -> Float[Array, "*event"]:
+        """P(x = 1) = σ(logits)."""
+        return jax.nn.sigmoid(self.logits)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
+        """Zeros and ones, in the logits' floating type."""
+        return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
+
+    def log_prob(self, value: Float[Array, "*event"]) -> Float[Array, ""]:
+        check_event(value, self.event_shape, "Bernoulli")
+        # −softplus(−l) = l − softplus(l), so the sum below is x l − softplus(l). Never log(σ(l)) or
+        # log(−expm1(·)): those are −inf or NaN from a logit of about 100 on in float32.
+        return jnp.sum(value * self.logits - jax.nn.softplus(self.logits))

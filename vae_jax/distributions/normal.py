@@ -1,0 +1,135 @@
+"""Gaussian distributions (E5, E6, E10)."""
+
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from ._pytree import floating, pytree_dataclass
+from .protocol import check_event
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def _standard_log_prob(noise: Float[Array, "..."]) -> Float[Array, ""]:
+    return -0.5 * jnp.sum(noise**2) - 0.5 * noise.size * _LOG_2PI
+
+
+@pytree_dataclass
+class DiagonalNormal:
+    """N(mean, diag(scale²)): independent Gaussians over an event of any shape.
+
+    log N(x; μ, σ²) = Σ −½((x−μ)/σ)² − log σ − ½ log 2π, summed over the event, in nats (E5). The weight on the
+    squared error is 1/(2σ²).
+
+    Attributes:
+      mean: μ, of the event's shape.
+      scale: σ (a standard deviation, not a variance), of the event's shape, or a scalar shared by all of it.
+
+    Raises:
+      ValueError: at construction, where the shapes disagree or a concrete scale is not positive.
+    """
+
+    mean: Float[Array, "*event"]
+    scale: Float[Array, "*#event"]
+    reparameterized: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        mean, scale = floating(self.mean), floating(self.scale)
+        if scale.shape not in (mean.shape, ()):
+            raise ValueError(
+                f"DiagonalNormal: scale has shape {scale.shape}; it must be the mean's {mean.shape}, or ()"
+            )
+        if not isinstance(scale, jax.core.Tracer) and not np.all(np.asarray(scale) > 0):
+            raise ValueError("DiagonalNormal: every scale must be positive")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "scale", scale)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.mean.shape
+
+    def noise(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
+        """e ~ N(0, I), of the event's shape."""
+        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def transform(self, noise: Float[Array, "*event"]) -> tuple[Float[Array, "*event"], Float[Array, ""]]:
+        """z = μ + σe, and log q(z) = log N(e; 0, I) − Σ log σ (E10, E14)."""
+        log_scale = jnp.broadcast_to(jnp.log(self.scale), self.mean.shape)
+        return self.mean + self.scale * noise, _standard_log_prob(noise) - jnp.sum(log_scale)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
+        return self.mean + self.scale * self.noise(key)
+
+    def log_prob(self, value: Float[Array, "*event"]) -> Float[Array, ""]:
+        check_event(value, self.event_shape, "DiagonalNormal")
+        standardised = (value - self.mean) / self.scale
+        log_scale = jnp.broadcast_to(jnp.log(self.scale), self.mean.shape)
+        return _standard_log_prob(standardised) - jnp.sum(log_scale)
+
+
+@pytree_dataclass
+class MultivariateNormal:
+    """N(mean, S Sᵀ) over a vector, S the Cholesky factor of the covariance (E10).
+
+    Attributes:
+      mean: μ, of shape [d].
+      scale_tril: S, of shape [d, d], lower triangular with a positive diagonal.
+
+    Raises:
+      ValueError: at construction, where the shapes disagree or a concrete S is no Cholesky factor.
+    """
+
+    mean: Float[Array, " d"]
+    scale_tril: Float[Array, "d d"]
+    reparameterized: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        mean, tril = floating(self.mean), floating(self.scale_tril)
+        if mean.ndim != 1 or tril.shape != 2 * mean.shape:
+            raise ValueError(
+                "MultivariateNormal: mean must be a vector [d] and scale_tril a matrix [d, d]; "
+                f"got {mean.shape} and {tril.shape}"
+            )
+        if not isinstance(tril, jax.core.Tracer):
+            concrete = np.asarray(tril)
+            if not np.all(np.diag(concrete) > 0) or np.any(np.triu(concrete, 1)):
+                raise ValueError("MultivariateNormal: scale_tril must be lower triangular with a positive diagonal")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "scale_tril", tril)
+
+    @property
+    def scale(self) -> Float[Array, "d d"]:
+        """The Cholesky factor: what `reparameterize` takes."""
+        return self.scale_tril
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.mean.shape
+
+    def noise(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        """e ~ N(0, I), of shape [d]."""
+        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def transform(self, noise: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        """z = μ + Se, and log q(z) = log N(e; 0, I) − log|det S| (E10, E14)."""
+        return self.mean + self.scale_tril @ noise, _standard_log_prob(noise) - self._log_det()
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        return self.mean + self.scale_tril @ self.noise(key)
+
+    def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
+        check_event(value, self.event_shape, "MultivariateNormal")
+        standardised = jax.scipy.linalg.solve_triangular(self.scale_tril, value - self.mean, lower=True)
+        return _standard_log_prob(standardised) - self._log_det()
+
+    def _log_det(self) -> Float[Array, ""]:
+        return jnp.sum(jnp.log(jnp.diag(self.scale_tril)))
+
+
+def standard_normal(event_shape: int | tuple[int, ...]) -> DiagonalNormal:
+    """N(0, I), the usual prior p(z)."""
+    return DiagonalNormal(jnp.zeros(event_shape), jnp.ones(event_shape))

@@ -1,0 +1,45 @@
+"""What the rest of the package asks of a distribution."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """One unbatched random variable; batch with `jax.vmap`.
+
+    Anything with these two methods serves as q(z|x), p(z) or p(x|z), a NumPyro distribution for one. The
+    distributions of this package also have `event_shape`, `reparameterized` and, where that is true,
+    `noise(key)` and `transform(noise) -> (z, log_q)`: the two halves of z = g(e) (E10).
+    """
+
+    def sample(self, key: Key[Array, ""], /) -> Any:
+        """One draw."""
+        ...
+
+    def log_prob(self, value: Any, /) -> Float[Array, ""]:
+        """The log-density of one value, in nats."""
+        ...
+
+
+def is_reparameterized(distribution: Distribution) -> bool:
+    """Whether gradients flow through `distribution.sample`, which the pathwise gradient needs (E12).
+
+    Read from `reparameterized`, or from NumPyro's `has_rsample`; a distribution with neither is taken as
+    reparameterised.
+    """
+    for name in ("reparameterized", "has_rsample"):
+        if hasattr(distribution, name):
+            return bool(getattr(distribution, name))
+    return True
+
+
+def check_event(value: jax.typing.ArrayLike, event_shape: tuple[int, ...], name: str) -> None:
+    """Raises `ValueError` where `value` is not one event: broadcasting would give a wrong density silently."""
+    if np.shape(value) != event_shape:
+        raise ValueError(
+            f"{name}.log_prob takes one value of shape {event_shape}, not {np.shape(value)}; batch with jax.vmap"
+        )

@@ -1,0 +1,32 @@
+"""What every loss returns beside its value."""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+
+from ..distributions import Distribution
+
+
+class Terms(NamedTuple):
+    """Diagnostics of one example's loss; `over_batch` puts a batch axis in front. All in nats.
+
+    Attributes:
+      reconstruction: E_q[log p(x|z)], a mean over the samples.
+      kl: KL(q(z|x) ‖ p(z)), exact or a Monte-Carlo mean, as the loss used it; without β.
+      kl_per_dimension: the exact KL of each latent dimension; None unless q and p factorise.
+      log_weights: log p(x, z_k) − log q(z_k|x) of the K samples, shape [K].
+      effective_sample_size: (Σ w)² / Σ w² of those weights, between 1 and K.
+      scale: the σ in force under a Gaussian likelihood, a scalar: the root mean square of σ over event and
+        samples; None for other likelihoods.
+      z: the samples, with a leading axis K.
+      posterior: q(z|x).
+    """
+
+    reconstruction: Float[Array, ""]
+    kl: Float[Array, ""]
+    kl_per_dimension: Float[Array, "..."] | None
+    log_weights: Float[Array, " K"]
+    effective_sample_size: Float[Array, ""]
+    scale: Float[Array, ""] | None
+    z: Any
+    posterior: Distribution

@@ -1,0 +1,71 @@
+"""A variational autoencoder as four pure functions."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from .distributions import DiagonalNormal, Distribution, MultivariateNormal
+from .keys import check_key
+
+Params = Any
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class VAE:
+    """Four pure functions, written with whatever one likes, each for ONE example; batch with `jax.vmap`.
+
+    It is static to JAX: a VAE passes unmarked through `jit`, `vmap` and `grad`, and equal ones compile once.
+    In a conditional VAE the last three take one more argument; see `condition`.
+
+    Attributes:
+      init: key -> params, a pytree of arrays holding θ and φ.
+      encode: (params, x) -> q(z|x).
+      decode: (params, z) -> p(x|z).
+      prior: (params,) -> p(z).
+    """
+
+    init: Callable[..., Params]
+    encode: Callable[..., Distribution]
+    decode: Callable[..., Distribution]
+    prior: Callable[..., Distribution]
+
+
+def condition(vae: VAE, c: Any) -> VAE:
+    """The VAE of x given c: q(z|x, c), p(x|z, c) and p(z|c) with `c` closed over.
+
+    Use it inside `jax.vmap`, on one example's c; every loss then works unchanged:
+    `over_batch(lambda params, key, xc: negative_elbo(params, key, xc[0], vae=condition(vae, xc[1])))`.
+    """
+    return VAE(
+        init=vae.init,
+        encode=lambda params, x: vae.encode(params, x, c),
+        decode=lambda params, z: vae.decode(params, z, c),
+        prior=lambda params: vae.prior(params, c),
+    )
+
+
+def reparameterize(
+    key: Key[Array, ""], mean: Float[Array, "*event"], scale: Float[Array, "..."]
+) -> Float[Array, "*event"]:
+    """z = μ + Se with e ~ N(0, I): a draw from N(μ, SSᵀ) as a differentiable function of μ and S (E10).
+
+    Args:
+      key: a typed PRNG key, `jax.random.key(seed)`.
+      mean: μ, of the latent's shape.
+      scale: S, not a variance: standard deviations of the mean's shape (or one scalar), or, for a mean [d], the
+        Cholesky factor [d, d] of the covariance.
+
+    Raises:
+      ValueError: where the shape of `scale` is none of these.
+      TypeError: where `key` is a raw uint32 key.
+
+    Source: Kingma and Welling 2014, arXiv:1312.6114, section 2.4; Rezende et al. 2014, arXiv:1401.4082.
+    """
+    check_key(key)
+    full = np.ndim(mean) == 1 and np.ndim(scale) == 2
+    return (MultivariateNormal(mean, scale) if full else DiagonalNormal(mean, scale)).sample(key)

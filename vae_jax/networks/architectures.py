@@ -1,0 +1,255 @@
+"""Ready-made VAEs: multilayer perceptrons and convolutional networks."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from ..distributions import Distribution
+from ..model import VAE
+from ..names import check_name
+from .heads import (
+    LIKELIHOODS,
+    POSTERIORS,
+    SMALLEST_SCALE,
+    LikelihoodHead,
+    PosteriorHead,
+    glorot,
+    location_bias,
+    outputs_per_pixel,
+)
+from .linen import from_linen
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+    "tanh": jnp.tanh,
+}
+PRIORS = ("standard_normal",)
+
+
+class MLPEncoder(nn.Module):
+    """Flattened x - input_mean -> hidden layers -> q(z|x)."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    latent_dim: int
+    posterior: str
+    input_mean: tuple[float, ...] | None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*event"]) -> Distribution:
+        h = _centred(x, self.input_mean).reshape(-1)
+        for size in self.hidden:
+            h = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=glorot)(h))
+        return PosteriorHead(self.latent_dim, self.posterior)(h)
+
+
+class MLPDecoder(nn.Module):
+    """z -> the hidden layers in reverse -> p(x|z)."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    event_shape: tuple[int, ...]
+    likelihood: str
+    scale: float
+    output_mean: tuple[float, ...] | None
+
+    @nn.compact
+    def __call__(self, z: Float[Array, " latent"]) -> Distribution:
+        h = z
+        for size in reversed(self.hidden):
+            h = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=glorot)(h))
+        channels = outputs_per_pixel(self.likelihood)
+        bias = np.zeros((math.prod(self.event_shape), channels))
+        if self.output_mean is not None:
+            bias[:, 0] = location_bias(self.likelihood, np.asarray(self.output_mean))
+        outputs = nn.Dense(bias.size, kernel_init=glorot, bias_init=_constant(bias.ravel()))(h)
+        head = LikelihoodHead(self.event_shape, self.likelihood, self.scale)
+        return head(outputs.reshape(*self.event_shape, channels))
+
+
+class ConvEncoder(nn.Module):
+    """Image - input_mean -> convolutions that each halve it -> q(z|x)."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    latent_dim: int
+    posterior: str
+    input_mean: tuple[float, ...] | None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "height width channels"]) -> Distribution:
+        h = _centred(x, self.input_mean)
+        for channels in self.hidden:
+            h = ACTIVATIONS[self.activation](nn.Conv(channels, (3, 3), strides=2, kernel_init=glorot)(h))
+        return PosteriorHead(self.latent_dim, self.posterior)(h.reshape(-1))
+
+
+class ConvDecoder(nn.Module):
+    """z -> a small image -> transposed convolutions that each double it -> p(x|z)."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    event_shape: tuple[int, int, int]
+    likelihood: str
+    scale: float
+    output_mean: tuple[float, ...] | None
+
+    @nn.compact
+    def __call__(self, z: Float[Array, " latent"]) -> Distribution:
+        activation = ACTIVATIONS[self.activation]
+        *size, image_channels = self.event_shape
+        sizes = [tuple(size)]
+        for _ in self.hidden:
+            sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
+        smallest = (*sizes.pop(), self.hidden[-1])
+        h = activation(nn.Dense(math.prod(smallest), kernel_init=glorot)(z)).reshape(smallest)
+        for channels in (*reversed(self.hidden[:-1]), self.hidden[0]):
+            height, width = sizes.pop()
+            # Sides that are odd on the way down come back one pixel too long: cropped.
+            h = nn.ConvTranspose(channels, (3, 3), strides=(2, 2), kernel_init=glorot)(h)[:height, :width]
+            h = activation(h)
+        outputs = outputs_per_pixel(self.likelihood)
+        bias = np.zeros((image_channels, outputs))
+        if self.output_mean is not None:
+            mean = np.asarray(self.output_mean).reshape(self.event_shape).mean((0, 1))
+            bias[:, 0] = location_bias(self.likelihood, mean)
+        h = nn.Conv(bias.size, (3, 3), kernel_init=glorot, bias_init=_constant(bias.ravel()))(h)
+        head = LikelihoodHead(self.event_shape, self.likelihood, self.scale)
+        return head(h.reshape(*self.event_shape, outputs))
+
+
+def mlp(
+    *,
+    event_shape: int | tuple[int, ...],
+    latent_dim: int,
+    hidden: tuple[int, ...] = (200, 200),
+    activation: str = "tanh",
+    posterior: str = "diagonal",
+    prior: str = "standard_normal",
+    likelihood: str = "bernoulli",
+    scale: float = 1.0,
+    input_mean: ArrayLike | None = None,
+    output_mean: ArrayLike | None = None,
+) -> VAE:
+    """A VAE of multilayer perceptrons, the decoder's hidden layers mirroring the encoder's; Glorot-uniform weights.
+
+    Equal arguments return the same VAE, so that nothing compiles twice.
+
+    Args:
+      event_shape: the shape of one example; an int n stands for (n,).
+      latent_dim: the length of z.
+      hidden: widths of the encoder's hidden layers.
+      activation: a key of `networks.ACTIVATIONS`.
+      posterior: q(z|x): "diagonal" (`DiagonalNormal`) or "full" (`MultivariateNormal`).
+      prior: "standard_normal", N(0, I).
+      likelihood: p(x|z): "bernoulli", or N(μ(z), σ²) with σ fixed ("gaussian"), learned and shared by all pixels
+        ("gaussian_shared"), or a learned function of z for each pixel ("gaussian_per_pixel") (E5).
+      scale: σ of the Gaussian likelihoods: its value where fixed, its start where learned.
+      input_mean: subtracted from x, of `event_shape`; the data's mean centres the input.
+      output_mean: the mean that p(x|z) starts with, of `event_shape`: sets the bias of the last layer.
+
+    Raises:
+      ValueError: for an unknown name (with the nearest), a size below 1 or a wrong shape.
+
+    Source of the arrangement: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5.
+    """
+    return _vae(MLPEncoder, MLPDecoder, **locals())
+
+
+def conv(
+    *,
+    event_shape: tuple[int, int, int],
+    latent_dim: int,
+    hidden: tuple[int, ...] = (32, 64),
+    activation: str = "relu",
+    posterior: str = "diagonal",
+    prior: str = "standard_normal",
+    likelihood: str = "bernoulli",
+    scale: float = 1.0,
+    input_mean: ArrayLike | None = None,
+    output_mean: ArrayLike | None = None,
+) -> VAE:
+    """A VAE of convolutional networks for images [height, width, channels]; Glorot-uniform weights.
+
+    Each element of `hidden` is the channels of a 3×3 convolution with stride 2; the decoder mirrors them with transposed
+    convolutions. `output_mean` sets one bias per image channel. The other arguments are those of `mlp`.
+
+    Raises:
+      ValueError: as `mlp`, and for an event that is no image.
+    """
+    if len(event_shape) != 3:
+        raise ValueError(f"conv needs images [height, width, channels]; the event shape is {event_shape}")
+    if not hidden:
+        raise ValueError("conv needs at least one layer: hidden is empty")
+    return _vae(ConvEncoder, ConvDecoder, **locals())
+
+
+NETWORKS: dict[str, Callable[..., VAE]] = {"mlp": mlp, "conv": conv}
+
+
+def _vae(
+    encoder: type[nn.Module],
+    decoder: type[nn.Module],
+    *,
+    event_shape: int | tuple[int, ...],
+    latent_dim: int,
+    hidden: tuple[int, ...],
+    activation: str,
+    posterior: str,
+    prior: str,
+    likelihood: str,
+    scale: float,
+    input_mean: ArrayLike | None,
+    output_mean: ArrayLike | None,
+) -> VAE:
+    check_name(activation, "activation", ACTIVATIONS)
+    check_name(posterior, "posterior", POSTERIORS)
+    check_name(prior, "prior", PRIORS)
+    check_name(likelihood, "likelihood", LIKELIHOODS)
+    shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
+    if any(size < 1 for size in hidden):
+        raise ValueError(f"hidden sizes must be positive, got {tuple(hidden)}")
+    smallest = SMALLEST_SCALE if likelihood in ("gaussian_shared", "gaussian_per_pixel") else 0.0
+    if not smallest < scale < math.inf:
+        raise ValueError(f"scale must be a finite number above {smallest}, got {scale}")
+    body = {"hidden": tuple(hidden), "activation": activation}
+    return from_linen(
+        encoder(**body, latent_dim=latent_dim, posterior=posterior, input_mean=_hashable(input_mean, shape)),
+        decoder(
+            **body,
+            event_shape=shape,
+            likelihood=likelihood,
+            scale=float(scale),
+            output_mean=_hashable(output_mean, shape),
+        ),
+        event_shape=shape,
+        latent_dim=latent_dim,
+    )
+
+
+def _hashable(mean: ArrayLike | None, shape: tuple[int, ...]) -> tuple[float, ...] | None:
+    """A mean as module attribute: modules are compared and hashed by their attributes."""
+    if mean is None:
+        return None
+    if np.shape(mean) != shape:
+        raise ValueError(f"input_mean and output_mean must have the event shape {shape}, got {np.shape(mean)}")
+    return tuple(np.asarray(mean, float).ravel().tolist())
+
+
+def _centred(x: Float[Array, "*event"], mean: tuple[float, ...] | None) -> Float[Array, "*event"]:
+    return x if mean is None else x - jnp.asarray(mean, x.dtype).reshape(x.shape)
+
+
+def _constant(values: np.ndarray) -> Any:
+    return lambda key, shape, dtype=jnp.float32: jnp.asarray(values, dtype).reshape(shape)

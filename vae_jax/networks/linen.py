@@ -1,0 +1,89 @@
+"""Two Linen modules made into a `VAE`."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from ..distributions import Distribution, standard_normal
+from ..keys import check_key
+from ..model import VAE
+
+
+@functools.cache
+def _build(encoder: nn.Module, decoder: nn.Module, event_shape: tuple[int, ...], latent_dim: int) -> VAE:
+    def init(key: Key[Array, ""]) -> dict[str, Any]:
+        check_key(key)
+        encoder_key, decoder_key = jax.random.split(key)
+        return {
+            "encoder": _init(encoder, encoder_key, jnp.zeros(event_shape), "encoder"),
+            "decoder": _init(decoder, decoder_key, jnp.zeros(latent_dim), "decoder"),
+        }
+
+    def encode(params: dict[str, Any], x: Any) -> Distribution:
+        if jnp.shape(x) != event_shape:
+            raise ValueError(
+                f"encode takes ONE example of shape {event_shape}, not {jnp.shape(x)}; for a batch use "
+                "jax.vmap, or losses.over_batch"
+            )
+        return _apply(encoder, params["encoder"], x, "encoder")
+
+    def decode(params: dict[str, Any], z: Any) -> Distribution:
+        if jnp.shape(z) != (latent_dim,):
+            raise ValueError(
+                f"decode takes ONE latent of shape {(latent_dim,)}, not {jnp.shape(z)}; batch with jax.vmap"
+            )
+        return _apply(decoder, params["decoder"], z, "decoder")
+
+    def prior(params: dict[str, Any]) -> Distribution:
+        return standard_normal(latent_dim)
+
+    return VAE(init, encode, decode, prior)
+
+
+def from_linen(encoder: nn.Module, decoder: nn.Module, *, event_shape: int | tuple[int, ...], latent_dim: int) -> VAE:
+    """A VAE with prior N(0, I) from one's own Linen modules.
+
+    The parameters are {"encoder": ..., "decoder": ...}. Equal arguments return the same VAE, so that nothing compiles
+    twice.
+
+    Args:
+      encoder: called on one example of `event_shape`, returns q(z|x), `distributions.DiagonalNormal(mean, scale)` say.
+      decoder: called on one z of shape [latent_dim], returns p(x|z), `distributions.Bernoulli(logits)` say.
+      event_shape: the shape of one example; an int n stands for (n,).
+      latent_dim: the length of z.
+
+    Raises:
+      ValueError: for sizes below 1; from `init`, where a module has variables other than parameters (batch
+        statistics, say: the state of a VAE is its parameters alone); from `encode` and `decode`, for a batch.
+      TypeError: where a module cannot be hashed or does not return a distribution.
+    """
+    shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
+    if latent_dim < 1 or any(size < 1 for size in shape):
+        raise ValueError(f"event_shape {shape} and latent_dim {latent_dim} must be positive")
+    return _build(encoder, decoder, shape, latent_dim)
+
+
+def _init(module: nn.Module, key: Key[Array, ""], example: Array, role: str) -> Any:
+    variables = dict(module.init(key, example))
+    params = variables.pop("params", {})
+    if variables:
+        raise ValueError(
+            f"the {role} has the variables {sorted(variables)} besides parameters; a VAE keeps no other state. Use a "
+            "module without them (LayerNorm or GroupNorm in place of BatchNorm)"
+        )
+    return params
+
+
+def _apply(module: nn.Module, params: Any, value: Array, role: str) -> Distribution:
+    output = module.apply({"params": params}, value)
+    if not isinstance(output, Distribution):
+        wanted = "DiagonalNormal(mean, scale)" if role == "encoder" else "Bernoulli(logits)"
+        raise TypeError(
+            f"the {role} must return a distribution, distributions.{wanted} for one; it returned "
+            f"{type(output).__name__}"
+        )
+    return output

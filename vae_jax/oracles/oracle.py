@@ -1,0 +1,30 @@
+"""A model whose every quantity is known exactly."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+
+from ..distributions import MultivariateNormal
+from ..model import VAE, Params
+
+
+class Oracle(NamedTuple):
+    """A VAE and the exact answers for it, each a pure, differentiable function of (params, one x). All in nats.
+
+    Attributes:
+      vae: the model.
+      params: parameters drawn at random, with a q(z|x) away from the posterior.
+      log_evidence: log p(x), a log *density* for continuous x, so it may be positive.
+      posterior: p(z|x).
+      elbo: L(x) = log p(x) − KL(q(z|x) ‖ p(z|x)), with q(z|x) that of `params` (E1); `jax.grad` of it is the exact
+        gradient.
+      with_exact_posterior: params -> params of the same p whose q(z|x) is p(z|x) for every x.
+    """
+
+    vae: VAE
+    params: Params
+    log_evidence: Callable[[Params, Any], Float[Array, ""]]
+    posterior: Callable[[Params, Any], MultivariateNormal]
+    elbo: Callable[[Params, Any], Float[Array, ""]]
+    with_exact_posterior: Callable[[Params], Params]

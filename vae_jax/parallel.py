@@ -1,0 +1,101 @@
+"""Devices: the only module that knows of them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+
+from .names import check_name
+
+AXIS = "data"
+BACKENDS = ("jit", "pmap", "shard_map")
+
+
+def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """A mesh of one axis, over which the batch is spread; all devices unless some are named."""
+    devices = jax.devices() if devices is None else devices
+    # The default axes are Explicit, which asks for shardings in the types of what the networks compute.
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def axis_name(backend: str) -> str | None:
+    """The mapped axis that the step sees: under "jit" the arrays are global and there is none."""
+    check_name(backend, "backend", BACKENDS)
+    return None if backend == "jit" else AXIS
+
+
+def check_batch_size(batch_size: int, num_devices: int) -> None:
+    """Raises `ValueError` unless the batch spreads evenly."""
+    if batch_size % num_devices:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be divided evenly among {num_devices} devices; use a multiple of "
+            f"{num_devices}"
+        )
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """The arrays of `tree` whole on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def data_parallel(
+    steps: Callable[..., tuple[Any, Any]], *, mesh: Mesh, backend: str = "jit"
+) -> Callable[[Any, Any, Any, Int[Array, "steps batch"]], tuple[Any, Any]]:
+    """`steps(state, key, data, index, axis_name=…) -> (state, metrics)` with the batch spread over the mesh.
+
+    State, key and data are whole on every device; each device works on its share of the columns of `index`. The
+    state is donated.
+
+    Args:
+      steps: pure; with `axis_name` it averages its gradients and metrics over that axis.
+      mesh: from `data_mesh`.
+      backend: "jit" (the compiler splits the work by the sharding of `index`), "shard_map" or "pmap".
+
+    Returns:
+      (state, key, data, index) -> (state, metrics), compiled for each shape of `index`.
+
+    Raises:
+      ValueError: for an unknown backend; from the returned function, where the batch does not divide.
+    """
+    mapped = partial(steps, axis_name=axis_name(backend))
+    whole, split = PartitionSpec(), PartitionSpec(None, AXIS)
+    if backend == "jit":
+        everywhere = NamedSharding(mesh, whole)
+        run = jax.jit(
+            mapped,
+            in_shardings=(everywhere, everywhere, everywhere, NamedSharding(mesh, split)),
+            out_shardings=everywhere,
+            donate_argnums=0,
+        )
+    elif backend == "shard_map":
+        # With check_vma=True, its default, gradients of replicated parameters arrive already summed over the axis,
+        # and the step's pmean would leave them `num_devices` times too large.
+        run = jax.jit(
+            jax.shard_map(
+                mapped, mesh=mesh, in_specs=(whole, whole, whole, split), out_specs=(whole, whole), check_vma=False
+            ),
+            donate_argnums=0,
+        )
+    else:
+        run = _pmap(mapped, mesh)
+
+    def checked(state: Any, key: Any, data: Any, index: Any) -> tuple[Any, Any]:
+        check_batch_size(index.shape[1], mesh.size)
+        return run(state, key, data, index)
+
+    return checked
+
+
+def _pmap(steps: Callable[..., tuple[Any, Any]], mesh: Mesh) -> Callable[..., tuple[Any, Any]]:
+    devices = list(mesh.devices.flat)
+    run = jax.pmap(steps, axis_name=AXIS, in_axes=(None, None, None, 1), out_axes=None, devices=devices)
+
+    def apply(state: Any, key: Any, data: Any, index: Any) -> tuple[Any, Any]:
+        num_steps, batch = index.shape
+        return run(state, key, data, np.reshape(index, (num_steps, mesh.size, batch // mesh.size)))
+
+    return apply

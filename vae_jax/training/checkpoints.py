@@ -1,0 +1,74 @@
+"""Checkpoints of a run, written by Orbax: `<directory>/<step>/`, each whole or absent."""
+
+import importlib.metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from .step import TrainState
+
+_PACKAGES = ("vae_jax", "jax", "flax", "optax", "orbax-checkpoint")
+
+
+class Checkpoints:
+    """The checkpoints below one directory.
+
+    Each holds the state's parts as separate items, so that the parameters can be read without the optimiser, and
+    metadata as JSON: what the caller gives, and the versions that wrote it.
+    """
+
+    def __init__(self, directory: str | Path, *, keep: int = 2) -> None:
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        self.directory = Path(directory).absolute()
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        """The step of the newest whole checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
+        """Writes the state under its step; returns when it is on disk."""
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        items = {name: ocp.args.StandardSave(part) for name, part in _parts(state).items()}
+        items["metadata"] = ocp.args.JsonSave({**metadata, "versions": versions})
+        self._manager.save(int(state.step), args=ocp.args.Composite(**items))
+
+    def metadata(self, step: int) -> dict[str, Any]:
+        """What `save` was given, with "versions"."""
+        return self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))["metadata"]
+
+    def restore(self, step: int, template: TrainState) -> TrainState:
+        """The state saved at `step`, onto the devices of `template`'s arrays.
+
+        Raises:
+          ValueError: where the checkpoint holds another model's arrays.
+        """
+        return template._replace(step=jax.numpy.full_like(template.step, step), **self._read(step, _parts(template)))
+
+    def restore_params(self, step: int, template: Any, *, average: bool = False) -> Any:
+        """The parameters saved at `step`, or their average; `template` is a pytree of arrays or their shapes."""
+        name = "average" if average else "params"
+        return self._read(step, {name: template})[name]
+
+    def _read(self, step: int, templates: dict[str, Any]) -> dict[str, Any]:
+        items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
+        try:
+            return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"the checkpoint {self.directory / str(step)} does not fit this model: {error}") from error
+
+
+def _parts(state: TrainState) -> dict[str, Any]:
+    parts = {"params": state.params, "opt_state": state.opt_state}
+    return parts if state.average is None else {**parts, "average": state.average}

@@ -1,0 +1,118 @@
+"""The training step, a pure function of (state, key, batch, index)."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from ..keys import check_key, example_keys
+
+LossFn = Callable[..., tuple[Array, Any]]
+Metrics = dict[str, Float[Array, ""]]
+
+
+class TrainState(NamedTuple):
+    """All that changes in training, a pytree of arrays. No key is among it: keys are derived from `step`.
+
+    Attributes:
+      step: updates made, int32.
+      params: θ and φ.
+      opt_state: the optimiser's state.
+      average: an exponential moving average of the parameters, or None.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+    average: Any
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
+    """The state before the first step; `average` keeps a weight average, which starts at `params`."""
+    # Copies: a training loop donates the state, and the caller's params must outlive it.
+    copy = lambda: jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
+    return TrainState(jnp.zeros((), jnp.int32), copy(), optimizer.init(params), copy() if average else None)
+
+
+def train_step(
+    state: TrainState,
+    key: Key[Array, ""],
+    batch: Any,
+    index: Int[Array, " batch"],
+    *,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    axis_name: str | None = None,
+    average_decay: float = 0.999,
+) -> tuple[TrainState, Metrics]:
+    """One update of the parameters by the gradient of `loss_fn`.
+
+    The same function runs under `jit`, `pmap`, `shard_map`, `jit` with `NamedSharding` and `vmap(axis_name=…)`.
+
+    Args:
+      state: from `init_state`, or from the last step.
+      key: the run's key, the same at every step; example i draws from fold_in(fold_in(key, step), index[i]).
+      batch: a pytree of arrays [B, ...]: this device's examples.
+      index: their rows in the data set, int32 [B].
+      loss_fn: (params, keys[B], batch, step) -> (loss, terms), or without the step.
+      optimizer: any optax transformation.
+      axis_name: the mapped axis over which gradients and metrics are averaged.
+      average_decay: d of the weight average a ← d a + (1 − d) params where the state has one, with
+        d ≤ (1 + step) / (10 + step) at the start, so that the first parameters are soon forgotten.
+
+    Returns:
+      The next state, and metrics: "loss", "gradient_norm", and the mean of every scalar-per-example field of `terms`.
+    """
+    check_key(key)
+    keys = example_keys(key, state.step, index)
+    value_and_grad = jax.value_and_grad(_with_step(loss_fn), has_aux=True)
+    (loss, terms), gradients = value_and_grad(state.params, keys, batch, state.step)
+    metrics = {"loss": loss, **_means(terms, index.shape[0])}
+    if axis_name is not None:
+        gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    average = state.average
+    if average is not None:
+        decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
+        average = optax.incremental_update(params, average, 1.0 - decay)
+    return TrainState(state.step + 1, params, opt_state, average), metrics
+
+
+def train_steps(
+    state: TrainState, key: Key[Array, ""], data: Any, index: Int[Array, "steps batch"], **options: Any
+) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+    """Consecutive `train_step`s in one `lax.scan`, their batches gathered from `data` by the rows of `index`.
+
+    `options` are those of `train_step`. Returns the state and each step's metrics.
+    """
+
+    def body(state: TrainState, rows: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
+        batch = jax.tree.map(lambda array: array[rows], data)
+        return train_step(state, key, batch, rows, **options)
+
+    return jax.lax.scan(body, state, index)
+
+
+def _with_step(loss_fn: LossFn) -> LossFn:
+    """`over_batch`'s losses take no step; those with schedules do."""
+    try:
+        inspect.signature(loss_fn).bind(None, None, None, None)
+    except TypeError:
+        return lambda params, keys, batch, step: loss_fn(params, keys, batch)
+    return loss_fn
+
+
+def _means(terms: Any, batch_size: int) -> Metrics:
+    if not hasattr(terms, "_asdict"):
+        return {}
+    return {
+        name: jnp.mean(value)
+        for name, value in terms._asdict().items()
+        if getattr(value, "shape", None) == (batch_size,) and jnp.issubdtype(value.dtype, jnp.floating)
+    }
