@@ -1,5 +1,6 @@
 """Devices: the only module that knows of them."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from .names import check_name
 
@@ -42,21 +43,35 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def data_parallel(
-    steps: Callable[..., tuple[Any, Any]], *, mesh: Mesh, backend: str = "jit"
-) -> Callable[[Any, Any, Any, Int[Array, "steps batch"]], tuple[Any, Any]]:
+@dataclasses.dataclass(frozen=True)
+class ParallelSteps:
+    """(state, key, data, index) -> (state, metrics), with the batch spread over a mesh; from `data_parallel`."""
+
+    _run: Any
+    _arrange: Callable[[Array], Array]
+    _num_devices: int
+
+    def __call__(self, state: Any, key: Any, data: Any, index: Any) -> tuple[Any, Any]:
+        check_batch_size(index.shape[1], self._num_devices)
+        return self._run(state, key, data, self._arrange(index))
+
+    def compile(self, state: Any, key: Any, data: Any, index: Any) -> Callable[..., tuple[Any, Any]]:
+        """The same for one shape of `index`, compiled ahead of time, so that no call's time holds a compilation."""
+        check_batch_size(index.shape[1], self._num_devices)
+        compiled = self._run.lower(state, key, data, self._arrange(index)).compile()
+        return lambda state, key, data, index: compiled(state, key, data, self._arrange(index))
+
+
+def data_parallel(steps: Callable[..., tuple[Any, Any]], *, mesh: Mesh, backend: str = "jit") -> ParallelSteps:
     """`steps(state, key, data, index, axis_name=…) -> (state, metrics)` with the batch spread over the mesh.
 
-    State, key and data are whole on every device; each device works on its share of the columns of `index`. The
-    state is donated.
+    State, key and data are whole on every device (`replicate`); each device works on its share of the columns of
+    `index`. The state is donated, except under pmap.
 
     Args:
       steps: pure; with `axis_name` it averages its gradients and metrics over that axis.
       mesh: from `data_mesh`.
       backend: "jit" (the compiler splits the work by the sharding of `index`), "shard_map" or "pmap".
-
-    Returns:
-      (state, key, data, index) -> (state, metrics), compiled for each shape of `index`.
 
     Raises:
       ValueError: for an unknown backend; from the returned function, where the batch does not divide.
@@ -74,28 +89,14 @@ def data_parallel(
     elif backend == "shard_map":
         # With check_vma=True, its default, gradients of replicated parameters arrive already summed over the axis,
         # and the step's pmean would leave them `num_devices` times too large.
-        run = jax.jit(
-            jax.shard_map(
-                mapped, mesh=mesh, in_specs=(whole, whole, whole, split), out_specs=(whole, whole), check_vma=False
-            ),
-            donate_argnums=0,
+        shard = jax.shard_map(
+            mapped, mesh=mesh, in_specs=(whole, whole, whole, split), out_specs=(whole, whole), check_vma=False
         )
+        run = jax.jit(shard, donate_argnums=0)
     else:
-        run = _pmap(mapped, mesh)
-
-    def checked(state: Any, key: Any, data: Any, index: Any) -> tuple[Any, Any]:
-        check_batch_size(index.shape[1], mesh.size)
-        return run(state, key, data, index)
-
-    return checked
-
-
-def _pmap(steps: Callable[..., tuple[Any, Any]], mesh: Mesh) -> Callable[..., tuple[Any, Any]]:
-    devices = list(mesh.devices.flat)
-    run = jax.pmap(steps, axis_name=AXIS, in_axes=(None, None, None, 1), out_axes=None, devices=devices)
-
-    def apply(state: Any, key: Any, data: Any, index: Any) -> tuple[Any, Any]:
-        num_steps, batch = index.shape
-        return run(state, key, data, np.reshape(index, (num_steps, mesh.size, batch // mesh.size)))
-
-    return apply
+        # pmap cannot donate what it broadcasts.
+        run = jax.pmap(
+            mapped, axis_name=AXIS, in_axes=(None, None, None, 1), out_axes=None, devices=list(mesh.devices.flat)
+        )
+        return ParallelSteps(run, lambda index: np.reshape(index, (len(index), mesh.size, -1)), mesh.size)
+    return ParallelSteps(run, lambda index: index, mesh.size)

@@ -47,16 +47,27 @@ def load(workdir: str | Path) -> tuple[VAE, Params, FrozenConfigDict]:
       FileNotFoundError: where there is no checkpoint.
       ValueError: where the checkpoint does not fit the code.
     """
-    directory = Path(workdir) / "checkpoints"
-    if not directory.is_dir():
-        raise FileNotFoundError(f"{workdir} holds no run: there is no folder {directory}")
-    with Checkpoints(directory) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"{directory} holds no whole checkpoint")
+    with Checkpoints(checkpoint_folder(workdir)) as checkpoints:
+        step = newest(checkpoints)
         metadata = checkpoints.metadata(step)
         event_shape = tuple(metadata["event_shape"])
         data_mean = np.asarray(metadata["data_mean"]).reshape(event_shape)
         vae = build_vae(metadata["config"]["model"], event_shape=event_shape, data_mean=data_mean)
         params = checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))
     return vae, params, FrozenConfigDict(metadata["config"])
+
+
+def checkpoint_folder(workdir: str | Path) -> Path:
+    """Where a run keeps its checkpoints; raises `FileNotFoundError` where it has none."""
+    folder = Path(workdir) / "checkpoints"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{workdir} holds no run: there is no folder {folder}")
+    return folder
+
+
+def newest(checkpoints: Checkpoints) -> int:
+    """The step of the newest checkpoint; raises `FileNotFoundError` where there is none."""
+    step = checkpoints.latest_step()
+    if step is None:
+        raise FileNotFoundError(f"{checkpoints.directory} holds no whole checkpoint")
+    return step

@@ -66,9 +66,10 @@ class DiagonalNormal:
 
     def log_prob(self, value: Float[Array, "*event"]) -> Float[Array, ""]:
         check_event(value, self.event_shape, "DiagonalNormal")
-        standardised = (value - self.mean) / self.scale
-        log_scale = jnp.broadcast_to(jnp.log(self.scale), self.mean.shape)
-        return _standard_log_prob(standardised) - jnp.sum(log_scale)
+        # Flattened: XLA's CPU backend takes four times as long over an image's trailing axis of one channel.
+        value, mean, scale = jnp.ravel(value), jnp.ravel(self.mean), jnp.ravel(self.scale)
+        log_scale = jnp.broadcast_to(jnp.log(scale), mean.shape)
+        return _standard_log_prob((value - mean) / scale) - jnp.sum(log_scale)
 
 
 @pytree_dataclass

@@ -118,8 +118,9 @@ def _log_evidence(params, keys, xs, *, vae: VAE, num_samples: int, chunk_size: i
             total = carry[2] + jnp.sum(log_weights, where=samples < num_samples)
             return (first, second, total), None
 
-        start = (-jnp.inf, -jnp.inf, 0.0)
-        (first, second, total), _ = jax.lax.scan(chunk, jax.tree.map(jnp.float32, start), samples)
+        dtype = jax.eval_shape(log_weight, samples[0, 0]).dtype
+        start = tuple(jnp.asarray(value, dtype) for value in (-jnp.inf, -jnp.inf, 0.0))
+        (first, second, total), _ = jax.lax.scan(chunk, start, samples)
         inverse_ess = jnp.exp(second - 2 * first)
         relative_variance = jnp.maximum(num_samples * inverse_ess - 1, 0) / (num_samples - 1 or jnp.nan)
         return LogEvidence(

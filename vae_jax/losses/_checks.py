@@ -1,7 +1,7 @@
 """Checks that the losses share; all run at trace time."""
 
 import operator
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 
@@ -25,14 +25,18 @@ def check_one_example(q: Distribution, prior: Distribution, key: jax.Array) -> N
     A batch passed as one example gives a q with an extra axis, which broadcasts against the prior into a number
     that looks like a loss.
     """
-    # `eval_shape` traces `sample` (50 ms for a network, microseconds here) and computes nothing.
     q_shape, prior_shape = (jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(d.sample, key)) for d in (q, prior))
     if q_shape != prior_shape:
-        _raise_not_one_example(q_shape, prior_shape)
+        raise ValueError(
+            f"a sample of q(z|x) has shape {q_shape}, but one of the prior has {prior_shape}. A loss takes ONE example "
+            "x; for a batch use losses.over_batch(loss)(params, keys, xs, ...)"
+        )
 
 
-def _raise_not_one_example(q_shape: Any, prior_shape: Any) -> NoReturn:
-    raise ValueError(
-        f"a sample of q(z|x) has shape {q_shape}, but one of the prior has {prior_shape}. A loss takes ONE example "
-        "x; for a batch use losses.over_batch(loss)(params, keys, xs, ...)"
-    )
+def check_scalars(log_densities: jax.Array, num_samples: int, name: str) -> None:
+    """Raises `ValueError` unless each sample has one log-density: a mean over pixels would pass for a loss."""
+    if log_densities.shape != (num_samples,):
+        raise ValueError(
+            f"log_prob of {name} must be a scalar, the sum over the event; it has shape {log_densities.shape[1:]}. A "
+            "NumPyro distribution needs .to_event(n)"
+        )

@@ -19,7 +19,7 @@ from ..distributions import (
 from ..keys import check_key
 from ..model import VAE, Params
 from ..names import check_name
-from ._checks import check_count, check_one_example
+from ._checks import check_count, check_one_example, check_scalars
 from .terms import Terms
 
 _GRADIENTS = ("pathwise",)
@@ -48,8 +48,8 @@ def negative_elbo(
       x: one example, of the event's shape.
       vae: the model.
       num_samples: S, at least 1.
-      beta: weight of the KL (β-VAE, Higgins et al. 2017; KL annealing, Bowman et al. 2016, arXiv:1511.06349); only
-        at 1 is the value a bound.
+      beta: weight of the KL (β-VAE, Higgins et al. 2017; KL annealing, Bowman et al. 2016, arXiv:1511.06349);
+        below 1 the value bounds nothing.
       kl: "analytic" for the closed form (E4), "monte_carlo" for the mean of log q(z_s|x) − log p(z_s) (E3), "auto"
         for the closed form where there is one.
       gradient: "pathwise" differentiates through z_s (E12).
@@ -58,8 +58,8 @@ def negative_elbo(
       The loss, a scalar, and its `Terms`.
 
     Raises:
-      ValueError: for a batch in place of one example, an illegal argument, a q that is not reparameterised, or
-        kl="analytic" without a closed form.
+      ValueError: for a batch in place of one example, an illegal argument, a q that is not reparameterised,
+        kl="analytic" without a closed form, or a log-density that is not a scalar.
       TypeError: for a raw uint32 key.
 
     Source: Kingma and Welling 2014, arXiv:1312.6114, equations 3 and 7; Rezende et al. 2014, arXiv:1401.4082.
@@ -76,6 +76,8 @@ def negative_elbo(
     z = jax.vmap(q.sample)(jax.random.split(key, num_samples))
     log_likelihoods, variances = jax.vmap(partial(_log_likelihood, vae, params, x))(z)
     log_ratios = jax.vmap(lambda z: q.log_prob(z) - prior.log_prob(z))(z)
+    for name, values in (("p(x|z)", log_likelihoods), ("q(z|x) or p(z)", log_ratios)):
+        check_scalars(values, num_samples, name)
     log_weights = log_likelihoods - log_ratios
 
     analytic = kl == "analytic" or (kl == "auto" and has_closed_form_kl(q, prior))

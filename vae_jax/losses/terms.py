@@ -8,13 +8,13 @@ from ..distributions import Distribution
 
 
 class Terms(NamedTuple):
-    """Diagnostics of one example's loss; `over_batch` puts a batch axis in front. All in nats.
+    """Diagnostics of one example's loss; `over_batch` puts a batch axis in front.
 
     Attributes:
-      reconstruction: E_q[log p(x|z)], a mean over the samples.
-      kl: KL(q(z|x) ‖ p(z)), exact or a Monte-Carlo mean, as the loss used it; without β.
-      kl_per_dimension: the exact KL of each latent dimension; None unless q and p factorise.
-      log_weights: log p(x, z_k) − log q(z_k|x) of the K samples, shape [K].
+      reconstruction: E_q[log p(x|z)] in nats, a mean over the samples.
+      kl: KL(q(z|x) ‖ p(z)) in nats, exact or a Monte-Carlo mean, as the loss used it; without β.
+      kl_per_dimension: the exact KL of each latent dimension, in nats; None unless q and p factorise.
+      log_weights: log p(x, z_k) − log q(z_k|x), in nats, of the K samples, shape [K].
       effective_sample_size: (Σ w)² / Σ w² of those weights, between 1 and K.
       scale: the σ in force under a Gaussian likelihood, a scalar: the root mean square of σ over event and
         samples; None for other likelihoods.

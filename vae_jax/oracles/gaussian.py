@@ -59,8 +59,9 @@ def linear_gaussian(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> 
 def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
     """Probabilistic PCA: z ~ N(0, I), x|z ~ N(Wz + μ, σ²I), q(z|x) = N(Ax + b, diag s²), with one learned σ.
 
-    The columns of W are orthogonal, as in the maximum-likelihood solution up to a rotation, so that the posterior
-    N(V Wᵀ(x − μ)/σ², V), V = σ²(WᵀW + σ²I)⁻¹, is diagonal and lies in the family of q.
+    The posterior is N(V Wᵀ(x − μ)/σ², V) with V = σ²(WᵀW + σ²I)⁻¹. The columns of the W drawn here are orthogonal, as in
+    the maximum-likelihood solution up to a rotation, so that V is diagonal and the posterior in the family of q. For any
+    other W the nearest q has the posterior's mean and the variances 1 / (V⁻¹)_dd.
 
     Raises:
       ValueError: where latent_dim > event_dim, for which no such W exists.
@@ -98,8 +99,9 @@ def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
     def with_exact_posterior(params: Params) -> Params:
         decoder = params["decoder"]
         noise = jnp.exp(decoder["log_scale"]) * jnp.eye(event_dim)
-        weight, scale = _posterior(decoder["weight"], noise)
-        encoder = {"weight": weight, "mean": -weight @ decoder["mean"], "log_scale": jnp.log(jnp.diag(scale))}
+        weight, _ = _posterior(decoder["weight"], noise)
+        precisions = 1.0 + jnp.sum(decoder["weight"] ** 2, axis=0) * jnp.exp(-2 * decoder["log_scale"])
+        encoder = {"weight": weight, "mean": -weight @ decoder["mean"], "log_scale": -0.5 * jnp.log(precisions)}
         return {"decoder": decoder, "encoder": encoder}
 
     return _oracle(VAE(lambda key: params, encode, decode, _prior(latent_dim)), params, with_exact_posterior)

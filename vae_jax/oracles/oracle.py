@@ -19,7 +19,8 @@ class Oracle(NamedTuple):
       posterior: p(z|x).
       elbo: L(x) = log p(x) − KL(q(z|x) ‖ p(z|x)), with q(z|x) that of `params` (E1); `jax.grad` of it is the exact
         gradient.
-      with_exact_posterior: params -> params of the same p whose q(z|x) is p(z|x) for every x.
+      with_exact_posterior: params -> params of the same p whose q(z|x) is, for every x, p(z|x) or the nearest of q's
+        family to it, in KL(q ‖ p).
     """
 
     vae: VAE

@@ -1,13 +1,16 @@
-"""The pure training step, `fit` for notebooks, optimisers by name, checkpoints."""
+"""The pure training step, `fit` for notebooks, the loop of a run, optimisers by name, checkpoints."""
 
 from .checkpoints import Checkpoints as Checkpoints
 from .fit import fit as fit
+from .loop import Throughput as Throughput
+from .loop import run as run
 from .schedules import BETA_SCHEDULES as BETA_SCHEDULES
 from .schedules import LEARNING_RATE_SCHEDULES as LEARNING_RATE_SCHEDULES
 from .schedules import OPTIMIZERS as OPTIMIZERS
 from .schedules import beta_schedule as beta_schedule
 from .schedules import learning_rate_schedule as learning_rate_schedule
 from .schedules import make_optimizer as make_optimizer
+from .step import LossFn as LossFn
 from .step import TrainState as TrainState
 from .step import init_state as init_state
 from .step import train_step as train_step

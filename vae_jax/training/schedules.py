@@ -50,7 +50,7 @@ def beta_schedule(name: str, *, beta: float, anneal_steps: int, num_cycles: int 
     Raises:
       ValueError: for an unknown name, or fewer than one step a cycle.
 
-    Source: Bowman et al. 2016, arXiv:1511.06349; Fu et al. 2019, arXiv:1903.10145, equations 6 and 7 with R = 0.5.
+    Source: Sønderby et al. 2016, arXiv:1602.02282 (linear); Fu et al. 2019, arXiv:1903.10145, with R = 0.5 (cyclical).
     """
     check_name(name, "β schedule", BETA_SCHEDULES)
     if name == "constant":

@@ -1,0 +1,1 @@
+"""Commands and their configs: the only place with flags."""

@@ -1,0 +1,125 @@
+"""What every command shares: flags, and one clear message for a user's mistake."""
+
+import contextlib
+import difflib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from .config import Config, fields, to_dict, validate
+
+
+class UserError(Exception):
+    """A mistake of the user's, or of the machine's: told in one message, without a traceback."""
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Turns what the library raises for an illegal argument or a missing file into a `UserError`."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UserError(_message(error)) from error
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command: exit status 0, or one message on standard error and status 1."""
+
+    def guarded(argv: Sequence[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save at the level below
+        if len(argv) > 1:
+            _fail(f"unexpected arguments: {' '.join(argv[1:])}; every option is a flag, --name=value")
+        try:
+            main()
+        except (UserError, OSError) as error:
+            _fail(_message(error))
+        except FloatingPointError as error:
+            _fail(f"training stopped: {error}. The last checkpoint is kept; try a lower training.learning_rate")
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def define_config(default: str) -> flags.FlagHolder:
+    """The flags --config and --config.<field>."""
+    return config_flags.DEFINE_config_file("config", default, "A file with get_config(), see experiments/configs.")
+
+
+def checked_config(holder: flags.FlagHolder) -> Config:
+    """The config that the flags ask for.
+
+    Raises:
+      UserError: naming the field and its value, for one that is illegal.
+    """
+    with user_errors():
+        config = holder.value
+        if not isinstance(config, Config):
+            raise ValueError(f"--config: get_config() must return an experiments.config.Config, not {type(config)}")
+        validate(config)
+    return config
+
+
+def print_config(config: Config) -> None:
+    """Every field as the flag that sets it."""
+    for name, _, value in fields(config):
+        print(f"--config.{name}={value}")
+
+
+def differences(mine: Config, other: dict) -> list[str]:
+    """Lines naming the fields in which a stored config differs."""
+
+    def flat(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, list(value) if isinstance(value, tuple) else value
+
+    here, there = dict(flat(to_dict(mine))), dict(flat(other))
+    missing = "(no such field)"
+    return [
+        f"{name}: {there.get(name, missing)!r} there, {here.get(name, missing)!r} here"
+        for name in {**here, **there}
+        if here.get(name, missing) != there.get(name, missing)
+    ]
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(list(argv))
+    except flags.Error as error:
+        _fail(str(error))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, SyntaxError, ImportError) as error:
+        # What config_flags raises for an unknown field or a config file that cannot be read.
+        _fail(_config_message(argv, error))
+
+
+def _config_message(argv: Sequence[str], error: Exception) -> str:
+    known = [name for name, _, _ in fields(Config())]
+    for argument in argv[1:]:
+        name = argument.lstrip("-").partition("=")[0]
+        if name.startswith("config.") and name.removeprefix("config.") not in known:
+            return unknown_field(name.removeprefix("config."), known)
+    return f"--config: {_message(error)}"
+
+
+def unknown_field(name: str, known: Sequence[str]) -> str:
+    """The message for a config field that does not exist, with the nearest that do."""
+    last = {field.rpartition(".")[2]: field for field in known}
+    near = difflib.get_close_matches(name, known, n=2)
+    near = near or [last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, n=2)]
+    hint = f"; did you mean {' or '.join(f'--config.{field}' for field in near)}?" if near else ";"
+    return f"unknown config field --config.{name}{hint} --print_config lists them all"
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def _fail(message: str):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,101 @@
+"""The pictures of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vae_jax import figures
+from vae_jax.distributions import kl_per_dimension
+
+from . import setup
+from .config import Config
+
+_RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
+
+
+def draw(config: Config, experiment: setup.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
+    """Writes learning curves, reconstructions, prior samples, a latent traversal and, for two latent dimensions, the
+    manifold, as PNG files."""
+    folder.mkdir(exist_ok=True)
+    key = setup.purpose_key(experiment.key, setup.FIGURES)
+    observation_key, sample_key = jax.random.split(key)
+    images = experiment.dataset.test.images[:_RECONSTRUCTIONS]
+    _, xs = setup.observations(config, jax.random.split(observation_key, len(images)), images)
+    vae = experiment.vae
+    decode = jax.jit(jax.vmap(lambda z: vae.decode(params, z).mean))
+
+    drawn = {
+        "learning_curves": _learning_curves(lines),
+        "reconstructions": _reconstructions(experiment, params, xs, decode),
+        "samples": _samples(experiment, params, sample_key, decode),
+        "traversal": _traversal(experiment, params, xs, decode),
+    }
+    if vae.prior(params).event_shape == (2,):
+        drawn["manifold"] = _manifold(experiment, decode)
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png")
+
+
+def _learning_curves(lines):
+    def curve(split: str, name: str) -> tuple[list[float], list[float]]:
+        chosen = [line for line in lines if line["split"] == split and name in line]
+        return [line["step"] for line in chosen], [line[name] for line in chosen]
+
+    curves = {"training": curve("train", "elbo"), "validation": curve("validation", "elbo")}
+    return figures.learning_curves(curves, ylabel="ELBO (nats per example)")
+
+
+def _reconstructions(experiment, params, xs, decode):
+    q = jax.vmap(lambda x: experiment.vae.encode(params, x))(xs)
+    pairs = np.stack([np.asarray(xs), np.asarray(decode(q.mean))])
+    return figures.image_grid(pairs, title="test images and the means of p(x|z) at the means of q(z|x)")
+
+
+def _samples(experiment, params, key, decode):
+    keys = jax.random.split(key, _SAMPLE_ROWS**2)
+    zs = jax.vmap(experiment.vae.prior(params).sample)(keys)
+    return figures.image_grid(_rows(decode(zs), _SAMPLE_ROWS), title="means of p(x|z), z from the prior")
+
+
+def _traversal(experiment, params, xs, decode):
+    """One image's latent mean with one dimension at a time moved through the prior; the most used dimensions first."""
+    prior = experiment.vae.prior(params)
+    q = jax.vmap(lambda x: experiment.vae.encode(params, x))(xs)
+    kl = jax.vmap(lambda q: kl_per_dimension(q, prior))(q)
+    usage = np.var(q.mean, axis=0) if kl is None else np.mean(kl, axis=0)
+    order = np.argsort(-usage)[:_TRAVERSED]
+    values = np.linspace(-3, 3, _STEPS)
+    zs = np.tile(np.asarray(q.mean[0]), (len(order), _STEPS, 1))
+    for row, dimension in enumerate(order):
+        zs[row, :, dimension] = values
+    return figures.image_grid(
+        _rows(decode(jnp.asarray(zs.reshape(-1, zs.shape[-1]))), len(order)),
+        title="one latent dimension moved from −3 to 3",
+        row_labels=[f"z{dimension}" for dimension in order],
+        column_labels=[f"{value:.1f}" for value in values],
+    )
+
+
+def _manifold(experiment, decode):
+    quantiles = (np.arange(_MANIFOLD) + 0.5) / _MANIFOLD
+    values = np.asarray(jax.scipy.stats.norm.ppf(quantiles))
+    first, second = np.meshgrid(values, values[::-1])
+    images = decode(jnp.stack([first.ravel(), second.ravel()], -1))
+    labels = [f"{value:.1f}" for value in values]
+    return figures.image_grid(
+        _rows(images, _MANIFOLD),
+        title="means of p(x|z) at the prior's quantiles",
+        xlabel="z0",
+        ylabel="z1",
+        row_labels=labels[::-1],
+        column_labels=labels,
+    )
+
+
+def _rows(images: Float[Array, "n height width channels"], rows: int) -> np.ndarray:
+    images = np.asarray(images)
+    return images.reshape(rows, -1, *images.shape[1:])

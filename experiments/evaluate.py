@@ -1,0 +1,35 @@
+"""Evaluates a run's newest checkpoint on the test set: `python -m experiments.evaluate --workdir=…`.
+
+Writes evaluation.json and the figures into the workdir.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from . import cli, drawing, scores, setup, workdir
+from .metrics import read_metrics
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", None, "Importance samples per test example; the config's by default.", lower_bound=1
+)
+
+
+def main() -> None:
+    folder = Path(_WORKDIR.value)
+    config = workdir.read_config(folder)
+    with cli.user_errors():
+        experiment = setup.build(config)
+        step, params = scores.load_evaluated(config, experiment, folder)
+    num_samples = _NUM_SAMPLES.value or config.evaluation.num_samples
+    test = scores.test_scores(config, experiment, params, num_samples=num_samples)
+    drawing.draw(config, experiment, params, read_metrics(folder / workdir.METRICS), folder / workdir.FIGURES)
+    evaluation = {"step": step, "weights": scores.evaluated_weights(config), "test": test._asdict()}
+    workdir.write_json(folder / workdir.EVALUATION, evaluation)
+    print(json.dumps(evaluation, indent=2))
+
+
+if __name__ == "__main__":
+    cli.run(main)

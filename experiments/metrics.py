@@ -1,0 +1,94 @@
+"""Where a run's numbers go: metrics.jsonl, TensorBoard, and the terminal."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import tensorboardX
+from tqdm import tqdm
+
+from .workdir import METRICS
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events of a run, from a given step on: later lines of a killed run are dropped."""
+
+    def __init__(self, workdir: Path, *, step: int) -> None:
+        path = workdir / METRICS
+        self.lines = [line for line in read_metrics(path) if line["step"] <= step]
+        kept = path.with_suffix(".partial")
+        kept.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        kept.replace(path)
+        # Seconds of the run so far, over all the processes that worked on it.
+        self._start = time.perf_counter() - max((line["seconds"] for line in self.lines), default=0.0)
+        self._file = path.open("a")
+        self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._events.close()
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        """One line: {"step", "split", "seconds", ...values}."""
+        line = {"step": step, "split": split, "seconds": round(self.seconds(), 3), **values}
+        self.lines.append(line)
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._events.add_scalar(f"{split}/{name}", value, step)
+
+    def seconds(self) -> float:
+        """Wall-clock seconds of the run, those before a kill included."""
+        return time.perf_counter() - self._start
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; one that a kill cut short is left out."""
+    lines = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break
+    return lines
+
+
+class Progress:
+    """A progress bar with loss, ELBO, KL, steps/s and the time left; plain lines where there is no terminal."""
+
+    def __init__(self, *, num_steps: int, step: int, seconds_between_lines: float = 5.0) -> None:
+        self._bar = tqdm(
+            total=num_steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
+        )
+        self._num_steps, self._first, self._step = num_steps, step, step
+        self._start = self._last_line = time.perf_counter()
+        self._between = seconds_between_lines
+
+    def update(self, step: int, values: dict[str, float]) -> None:
+        text = "  ".join(f"{name} {values[name]:.2f}" for name in ("loss", "elbo", "kl") if name in values)
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(step - self._step)
+        self._step = step
+        now = time.perf_counter()
+        if self._bar.disable and (now - self._last_line > self._between or step == self._num_steps):
+            rate = (step - self._first) / (now - self._start)
+            left = tqdm.format_interval((self._num_steps - step) / rate)
+            print(f"step {step}/{self._num_steps}  {text}  {rate:.0f} steps/s  {left} left", flush=True)
+            self._last_line = now
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()

@@ -1,0 +1,119 @@
+"""From a config to the pure functions and arrays that it names."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vae_jax import VAE, data, losses, runs, training
+from vae_jax.data import Dataset
+from vae_jax.names import check_name
+
+from .config import Config, Loss, Training, to_dict
+
+BOUNDS = {"elbo": losses.negative_elbo}
+
+# The run's keys: each purpose folds its own number into the key of the seed.
+INIT, TRAINING, VALIDATION, TEST, FIGURES = range(5)
+# Fixed binarisation makes a data set, the same for every run.
+FIXED_BINARIZATION_SEED = 0
+
+
+class Experiment(NamedTuple):
+    """What training and evaluation need."""
+
+    dataset: Dataset
+    data_mean: np.ndarray
+    vae: VAE
+    key: jax.Array
+
+
+def build(config: Config) -> Experiment:
+    """Loads the data and builds the model.
+
+    Raises:
+      ValueError: for an unknown name, or a model that cannot describe the data.
+    """
+    check_name(config.data.binarization, "data.binarization", data.BINARIZATIONS)
+    for name in ("path", "manual_dir"):
+        if getattr(config.data, name) is not None:
+            raise ValueError(f"data.{name} is set, but the data set {config.data.name!r} reads no files of yours")
+    dataset = data.load(config.data.name)
+    data_mean = dataset.train.images.mean(0, dtype=np.float64) / 255
+    if config.data.binarization == "fixed":
+        dataset = _binarized(dataset)
+    vae = runs.build_vae(to_dict(config)["model"], event_shape=dataset.event_shape, data_mean=data_mean)
+    return Experiment(dataset, data_mean, vae, jax.random.key(config.seed))
+
+
+def purpose_key(key: jax.Array, purpose: int) -> jax.Array:
+    return jax.random.fold_in(key, purpose)
+
+
+def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.LossFn:
+    """The training loss (params, keys, batch of bytes, step) -> (loss, terms).
+
+    Binarisation happens inside, with keys split from those of the noise.
+
+    Raises:
+      ValueError: for an unknown bound, gradient or schedule.
+    """
+    options: Loss = config.loss
+    check_name(options.bound, "loss.bound", BOUNDS)
+    beta = training.beta_schedule(
+        options.beta_schedule,
+        beta=options.beta,
+        anneal_steps=options.beta_anneal_steps,
+        num_cycles=options.beta_cycles,
+    )
+
+    def loss_fn(params: Any, keys: jax.Array, batch: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
+        beta_now = beta(step)
+        replace = losses.free_bits(options.free_bits, beta=beta_now) if options.free_bits else None
+        batch_loss = losses.over_batch(BOUNDS[options.bound], replace=replace, axis_name=axis_name)
+        noise_keys, xs = observations(config, keys, batch)
+        return batch_loss(
+            params,
+            noise_keys,
+            xs,
+            vae=vae,
+            num_samples=options.num_samples,
+            beta=beta_now,
+            kl=options.kl,
+            gradient=options.gradient,
+        )
+
+    return loss_fn
+
+
+def observations(config: Config, keys: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(keys left for the noise, x in [0, 1]) of a batch of bytes; binarised, if dynamic, with keys split from `keys`."""
+    if config.data.binarization != "dynamic":
+        return keys, data.unit_interval(jnp.asarray(images))
+    split = jax.vmap(jax.random.split)(keys)
+    return split[:, 1], jax.vmap(data.binarize)(split[:, 0], jnp.asarray(images))
+
+
+def make_optimizer(options: Training) -> optax.GradientTransformation:
+    """Raises `ValueError` for an unknown name or an illegal schedule."""
+    schedule = training.learning_rate_schedule(
+        options.schedule,
+        learning_rate=options.learning_rate,
+        num_steps=options.num_steps,
+        warmup_steps=options.warmup_steps,
+    )
+    return training.make_optimizer(options.optimizer, schedule, clip_norm=options.clip_norm)
+
+
+def _binarized(dataset: Dataset) -> Dataset:
+    key = jax.random.key(FIXED_BINARIZATION_SEED)
+    names = ("train", "validation", "test")
+    splits = [getattr(dataset, name) for name in names]
+    return dataset._replace(
+        **{
+            name: split._replace(images=data.binarize_once(jax.random.fold_in(key, number), split.images))
+            for number, (name, split) in enumerate(zip(names, splits, strict=True))
+        }
+    )

@@ -1,0 +1,147 @@
+"""Trains a VAE, evaluates it and draws it: `python -m experiments.train --config=… --workdir=…`.
+
+The same command on the same workdir resumes from the newest checkpoint; a finished run prints its summary.
+"""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from vae_jax import parallel, training
+
+from . import cli, drawing, scores, setup, workdir
+from .config import Config, to_dict
+from .metrics import MetricsLog, Progress
+
+_CONFIG = cli.define_config("experiments/configs/digits.py")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of the run's files.")
+_PLATFORM = flags.DEFINE_enum("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
+_PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print the config as flags, and exit.")
+
+
+def main() -> None:
+    config = cli.checked_config(_CONFIG)
+    if _PRINT_CONFIG.value:
+        cli.print_config(config)
+        return
+    devices = jax.devices()
+    print(f"platform {devices[0].platform}, {len(devices)} device(s): {', '.join(map(str, devices))}", flush=True)
+    if _PLATFORM.value not in (None, devices[0].platform):
+        raise cli.UserError(f"--require_platform={_PLATFORM.value}, but JAX found {devices[0].platform}")
+    with cli.user_errors():
+        experiment = setup.build(config)
+        check(config, experiment, num_devices=len(devices))
+    folder = workdir.claim(_WORKDIR.value, config)
+    if (folder / workdir.SUMMARY).exists():
+        print(json.dumps(workdir.read_json(folder / workdir.SUMMARY), indent=2))
+        print(f"{folder} holds a finished run of this config; nothing to do")
+        return
+    train(config, experiment, folder)
+
+
+def check(config: Config, experiment: setup.Experiment, *, num_devices: int) -> None:
+    """Raises `ValueError` for what only data, model and loss together can tell, before anything is written."""
+    size, images = config.training.batch_size, experiment.dataset.train.images
+    if size > len(images):
+        raise ValueError(
+            f"training.batch_size {size} is larger than the {len(images)} training examples of {config.data.name}"
+        )
+    parallel.axis_name(config.parallel.backend)
+    parallel.check_batch_size(size, num_devices)
+    setup.make_optimizer(config.training)
+    loss_fn = setup.make_loss(config, experiment.vae, axis_name=None)
+    key = setup.purpose_key(experiment.key, setup.INIT)
+    jax.eval_shape(lambda: loss_fn(experiment.vae.init(key), jax.random.split(key, 2), images[:2], 0))
+
+
+def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
+    """Trains from the newest checkpoint, if there is one, to the end; then evaluates, draws and writes the summary."""
+    options, backend = config.training, config.parallel.backend
+    optimizer = setup.make_optimizer(options)
+    steps = functools.partial(
+        training.train_steps,
+        loss_fn=setup.make_loss(config, experiment.vae, axis_name=parallel.axis_name(backend)),
+        optimizer=optimizer,
+        average_decay=options.average_decay,
+    )
+    mesh = parallel.data_mesh()
+    state = training.init_state(
+        experiment.vae.init(setup.purpose_key(experiment.key, setup.INIT)),
+        optimizer,
+        average=options.average_decay is not None,
+    )
+    state, key, images = parallel.replicate(
+        (state, setup.purpose_key(experiment.key, setup.TRAINING), experiment.dataset.train.images), mesh
+    )
+    metadata = {
+        "config": to_dict(config),
+        "event_shape": experiment.dataset.event_shape,
+        "data_mean": experiment.data_mean.ravel().tolist(),
+    }
+    with training.Checkpoints(folder / workdir.CHECKPOINTS) as checkpoints:
+        first = checkpoints.latest_step() or 0
+        if first:
+            with cli.user_errors():
+                state = checkpoints.restore(first, state)
+            print(f"resuming {folder} from step {first}", flush=True)
+        with MetricsLog(folder, step=first) as log, Progress(num_steps=options.num_steps, step=first) as progress:
+
+            def on_metrics(step: int, metrics: dict[str, np.ndarray]) -> None:
+                values = {name: float(np.mean(metric, dtype=np.float64)) for name, metric in metrics.items()}
+                values["elbo"] = values["reconstruction"] - values["kl"]
+                progress.update(step, values)
+                log.write(step, "train", values)
+
+            def on_pause(step: int, state: training.TrainState) -> None:
+                last = step == options.num_steps
+                if last or step % options.eval_every == 0:
+                    params = scores.evaluated_params(state)
+                    log.write(step, "validation", scores.validation_scores(config, experiment, params))
+                if last or step % options.checkpoint_every == 0:
+                    checkpoints.save(state, metadata)
+
+            state, throughput = training.run(
+                state,
+                key,
+                images,
+                steps=parallel.data_parallel(steps, mesh=mesh, backend=backend),
+                num_steps=options.num_steps,
+                batch_size=options.batch_size,
+                pauses=(options.log_every, options.eval_every, options.checkpoint_every),
+                on_metrics=on_metrics,
+                on_pause=on_pause,
+            )
+    finish(config, experiment, state, throughput, log, folder)
+
+
+def finish(
+    config: Config,
+    experiment: setup.Experiment,
+    state: training.TrainState,
+    throughput: training.Throughput,
+    log: MetricsLog,
+    folder: Path,
+) -> None:
+    """Evaluates on the test set, draws the figures and, last of all, writes summary.json."""
+    print(f"evaluating {len(experiment.dataset.test.images)} test images", flush=True)
+    params = scores.evaluated_params(state)
+    test = scores.test_scores(config, experiment, params, num_samples=config.evaluation.num_samples)
+    drawing.draw(config, experiment, params, log.lines, folder / workdir.FIGURES)
+    summary = {
+        "step": int(state.step),
+        "params_sha256": scores.params_sha256(state.params),
+        "wall_seconds": log.seconds(),
+        "examples_per_second": throughput.examples_per_second,
+        "test": test._asdict(),
+    }
+    workdir.write_json(folder / workdir.SUMMARY, summary)
+    print(json.dumps(summary, indent=2))
+    print(f"finished; see {folder / workdir.FIGURES}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

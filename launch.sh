@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs a command of experiments/ in it:
+#
+#   ./launch.sh                        the main job: train on the bundled digits, evaluate, draw, into runs/digits
+#   ./launch.sh test [pytest's own]    the tests
+#   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
+#   ./launch.sh evaluate --workdir=runs/digits        also: benchmark
+#
+# ACCELERATOR=cpu|cuda|tpu chooses JAX's build; it is detected if unset.
+set -euo pipefail
+
+# Under sbatch $0 is a copy in a spool folder.
+cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")}"
+
+accelerator() {
+  if [ -n "${ACCELERATOR:-}" ]; then
+    echo "$ACCELERATOR"
+  elif command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
+    echo cuda
+  elif compgen -G "/dev/accel*" >/dev/null || [ -n "${TPU_NAME:-}" ]; then
+    echo tpu
+  else
+    echo cpu
+  fi
+}
+
+# install EXTRAS: the project, editable, into .venv; nothing where that was done for this pyproject.toml.
+install() {
+  local extras=$1 stamp
+  stamp="$(cksum <pyproject.toml) $PWD"
+  exec 9>.venv.lock
+  flock 9
+  for extra in ${extras//,/ }; do
+    if [ "$(cat ".venv/installed-$extra" 2>/dev/null)" != "$stamp" ]; then
+      echo "setting up .venv with the extras: $extras" >&2
+      if command -v uv >/dev/null; then
+        [ -x .venv/bin/python ] || uv venv --quiet --python ">=3.11" .venv
+        VIRTUAL_ENV=.venv uv pip install --quiet --editable ".[$extras]"
+      else
+        [ -x .venv/bin/python ] || "$(python_311)" -m venv .venv
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+      fi
+      for done in ${extras//,/ }; do echo "$stamp" >".venv/installed-$done"; done
+      break
+    fi
+  done
+  exec 9>&-
+}
+
+python_311() {
+  for name in python3 python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$name"
+      return
+    fi
+  done
+  echo "error: no Python of version 3.11 or later was found; install one, or uv" >&2
+  exit 1
+}
+
+accelerator=$(accelerator)
+case $accelerator in
+  cpu | cuda | tpu) ;;
+  *) echo "error: ACCELERATOR=$accelerator is unknown; choose cpu, cuda or tpu" >&2; exit 1 ;;
+esac
+
+command=${1:-train}
+[ $# -eq 0 ] || shift
+case $command in
+  test)
+    install "$accelerator,test"
+    exec .venv/bin/python -m pytest "$@"
+    ;;
+  *)
+    if [[ ! $command =~ ^[a-z_]+$ ]] || ! grep -qs 'cli\.run(main)' "experiments/$command.py"; then
+      commands=$(grep -l 'cli\.run(main)' experiments/*.py | xargs -n 1 basename -s .py | paste -sd ' ')
+      echo "error: unknown command '$command'; choose test $commands" >&2
+      exit 1
+    fi
+    install "$accelerator"
+    exec .venv/bin/python -m "experiments.$command" "$@"
+    ;;
+esac

@@ -1,0 +1,209 @@
+"""Ready-made networks: initialisation, likelihoods (E5), shapes, caching and what is refused."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from vae_jax import losses, networks
+from vae_jax.distributions import MultivariateNormal
+
+IMAGE = (4, 5, 2)
+SMALL = {"mlp": {"hidden": (6, 5)}, "conv": {"hidden": (3,)}}
+PIXELS = np.random.default_rng(0).uniform(0.05, 0.95, size=IMAGE).astype(np.float32)
+
+
+def build(network: str, **options):
+    return networks.NETWORKS[network](**{"event_shape": IMAGE, "latent_dim": 3, **SMALL[network], **options})
+
+
+def drawn_params(vae):
+    """Parameters of the shapes that init gives them, at random, biases too."""
+    rng = np.random.default_rng(2)
+    shapes = jax.eval_shape(vae.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.asarray(0.5 * rng.normal(size=leaf.shape), leaf.dtype), shapes)
+
+
+class TestCaching:
+    def test_equal_arguments_give_the_same_vae(self):
+        assert build("mlp", input_mean=PIXELS) is build("mlp", input_mean=PIXELS.copy())
+        assert build("conv") is build("conv")
+        assert networks.mlp(event_shape=7, latent_dim=2) is networks.mlp(event_shape=(7,), latent_dim=2)
+
+    @pytest.mark.parametrize("change", [{"latent_dim": 2}, {"activation": "relu"}, {"output_mean": PIXELS}])
+    def test_other_arguments_give_another_vae(self, change):
+        assert build("mlp", **change) != build("mlp")
+
+    def test_equal_vaes_compile_once(self):
+        @jax.jit
+        @chex.assert_max_traces(n=1)
+        def prior_mean(vae, params):
+            return vae.prior(params).mean
+
+        for _ in range(2):
+            np.testing.assert_array_equal(prior_mean(build("mlp", activation="silu"), {}), np.zeros(3))
+
+
+@pytest.mark.parametrize("likelihood", networks.LIKELIHOODS)
+@pytest.mark.parametrize(
+    ("network", "event_shape"),
+    [("mlp", (9,)), ("mlp", (3, 4, 2)), ("conv", (28, 28, 1)), ("conv", (7, 5, 3)), ("conv", (1, 1, 1))],
+)
+def test_distributions_have_the_shapes_of_latent_and_event(network, event_shape, likelihood):
+    """Also for image sides that are odd at some stage."""
+    vae = build(network, event_shape=event_shape, likelihood=likelihood, hidden=(3, 4))
+
+    def shapes(key):
+        params = vae.init(key)
+        q, p = vae.encode(params, jnp.zeros(event_shape)), vae.decode(params, jnp.zeros(3))
+        return q.mean, vae.prior(params).mean, p.mean, p.log_prob(jnp.zeros(event_shape))
+
+    expected = [(3,), (3,), event_shape, ()]
+    assert [leaf.shape for leaf in jax.eval_shape(shapes, jax.random.key(0))] == expected
+
+
+@pytest.fixture(scope="module", params=["mlp", "conv"])
+def bernoulli(request):
+    """A network with means, its parameters, and what pixel means its decoder can start with."""
+    vae = build(request.param, input_mean=PIXELS, output_mean=PIXELS)
+    by_channel = np.broadcast_to(PIXELS.mean(axis=(0, 1)), IMAGE)
+    return vae, vae.init(jax.random.key(0)), PIXELS if request.param == "mlp" else by_channel
+
+
+def test_the_decoder_starts_with_the_output_mean(bernoulli):
+    """At z = 0 every hidden unit is 0, as its bias and act(0) are, and only the last bias acts."""
+    vae, params, start = bernoulli
+    np.testing.assert_allclose(vae.decode(params, jnp.zeros(3)).mean, start, rtol=1e-5)
+
+
+def test_the_encoder_starts_with_the_prior_at_the_input_mean(bernoulli):
+    """x − input_mean is 0 there, and so are all hidden units: q(z|x) = N(0, I), exactly."""
+    vae, params, _ = bernoulli
+    q = vae.encode(params, jnp.asarray(PIXELS))
+    np.testing.assert_array_equal(q.mean, np.zeros(3))
+    np.testing.assert_array_equal(q.scale, np.ones(3))
+
+
+def test_the_encoder_sees_the_difference_from_the_input_mean():
+    """A linear encoder's mean is K(x − m) + b, computed in float64."""
+    vae = networks.mlp(event_shape=IMAGE, latent_dim=3, hidden=(), input_mean=PIXELS)
+    params = drawn_params(vae)
+    x = np.random.default_rng(1).uniform(size=IMAGE)
+    dense = params["encoder"]["PosteriorHead_0"]["mean"]
+    exact = (x - PIXELS).ravel() @ np.asarray(dense["kernel"], np.float64) + dense["bias"]
+    np.testing.assert_allclose(vae.encode(params, jnp.asarray(x)).mean, exact, rtol=1e-4, atol=1e-6)
+
+
+def test_an_output_mean_of_zero_or_one_starts_with_finite_log_odds():
+    """A pixel that is always black: the mean is clipped to [0.001, 0.999]."""
+    vae = networks.mlp(event_shape=3, latent_dim=1, hidden=(), output_mean=np.array([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(
+        vae.decode(vae.init(jax.random.key(0)), jnp.zeros(1)).mean, [0.001, 0.5, 0.999], rtol=1e-5
+    )
+
+
+def test_weights_start_glorot_uniform_and_biases_at_zero():
+    """U(−b, b) with b² = 6/(fan in + fan out), by Kolmogorov–Smirnov and by the bound itself."""
+    params = networks.mlp(event_shape=100, latent_dim=40, hidden=(40,)).init(jax.random.key(1))
+    kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
+    assert len(kernels) == 5
+    for kernel in kernels:
+        bound = math.sqrt(6 / sum(kernel.shape))
+        assert 0.99 * bound < np.abs(kernel).max() <= bound
+        assert scipy.stats.kstest(np.asarray(kernel).ravel(), "uniform", (-bound, 2 * bound)).pvalue > 1e-4
+    assert all(not leaf.any() for leaf in jax.tree.leaves(params) if leaf.ndim == 1)
+
+
+@pytest.mark.parametrize(
+    ("network", "likelihood"),
+    [("mlp", "gaussian"), ("mlp", "gaussian_shared"), ("mlp", "gaussian_per_pixel"), ("conv", "gaussian_per_pixel")],
+)
+def test_gaussian_likelihoods_start_with_the_scale_asked_for(network, likelihood):
+    """E5: at z = 0, where only biases act."""
+    vae = build(network, likelihood=likelihood, scale=0.2, output_mean=PIXELS)
+    p = vae.decode(vae.init(jax.random.key(0)), jnp.zeros(3))
+    np.testing.assert_allclose(np.broadcast_to(p.scale, IMAGE), np.full(IMAGE, 0.2), rtol=1e-5)
+
+
+def test_a_fixed_scale_gives_the_squared_error_over_twice_the_variance_plus_a_constant():
+    """E5: −log p(x|z) = Σ (x − μ(z))²/(2σ²) + n log σ + (n/2) log 2π."""
+    vae = build("mlp", likelihood="gaussian", scale=0.2)
+    p = vae.decode(drawn_params(vae), jnp.asarray([0.3, -1.0, 2.0]))
+    squared_error = np.sum((PIXELS - np.asarray(p.mean, np.float64)) ** 2)
+    constant = PIXELS.size * (math.log(0.2) + 0.5 * math.log(2 * math.pi))
+    np.testing.assert_allclose(-p.log_prob(jnp.asarray(PIXELS)), squared_error / (2 * 0.2**2) + constant, rtol=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_shared", "gaussian_per_pixel"])
+def test_the_loss_reports_the_scale_in_force(likelihood):
+    """E5: `terms.scale` is the root mean square of σ over pixels and samples."""
+    vae = build("mlp", likelihood=likelihood, scale=0.2)
+    params = drawn_params(vae)
+    if likelihood == "gaussian_shared":
+        params["decoder"]["LikelihoodHead_0"]["log_scale"] = jnp.log(0.7)
+    loss = lambda key: losses.negative_elbo(params, key, jnp.asarray(PIXELS), vae=vae, num_samples=2)
+    _, terms = jax.jit(loss)(jax.random.key(1))
+    scales = [np.broadcast_to(vae.decode(params, z).scale, IMAGE).astype(np.float64) for z in terms.z]
+    exact = {"gaussian": 0.2, "gaussian_shared": 0.7 + 1e-3}.get(likelihood)
+    np.testing.assert_allclose(terms.scale, np.sqrt(np.mean(np.square(scales))), rtol=1e-5)
+    if exact is None:
+        assert np.std(scales) > 0.01
+    else:
+        np.testing.assert_allclose(terms.scale, exact, rtol=1e-5)
+
+
+def test_a_full_posterior_has_a_cholesky_factor_whose_covariance_correlates():
+    """Its KL from N(0, I) is the float64 closed form (E6)."""
+    vae = networks.mlp(event_shape=4, latent_dim=3, hidden=(), posterior="full")
+    params = drawn_params(vae)
+    x = jnp.asarray([1.0, -2.0, 0.5, 1.5])
+    q = vae.encode(params, x)
+    assert isinstance(q, MultivariateNormal)
+    mean, tril = np.asarray(q.mean, np.float64), np.asarray(q.scale, np.float64)
+    assert np.all(np.diag(tril) > 0)
+    assert np.all(tril[np.triu_indices(3, 1)] == 0)
+    assert np.all(tril[np.tril_indices(3, -1)] != 0)
+    exact = 0.5 * (np.sum(tril**2) + mean @ mean - 3) - np.log(np.diag(tril)).sum()
+    loss = lambda key: losses.negative_elbo(params, key, x, vae=vae)
+    np.testing.assert_allclose(jax.jit(loss)(jax.random.key(3))[1].kl, exact, rtol=1e-5)
+
+
+def test_a_full_posterior_of_one_latent_has_no_correlations():
+    vae = networks.mlp(event_shape=4, latent_dim=1, hidden=(2,), posterior="full")
+    shapes = jax.eval_shape(lambda key: vae.encode(vae.init(key), jnp.zeros(4)), jax.random.key(0))
+    assert shapes.scale_tril.shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"likelihood": "bernouli"}, "unknown likelihood 'bernouli'. Did you mean 'bernoulli'"),
+        ({"posterior": "diag"}, r"unknown posterior 'diag'\..*diagonal, full"),
+        ({"activation": "rleu"}, "unknown activation 'rleu'. Did you mean 'relu'"),
+        ({"prior": "standard"}, "unknown prior 'standard'.*standard_normal"),
+        ({"hidden": (200, 0)}, "hidden sizes must be positive"),
+        ({"latent_dim": 0}, "must be positive"),
+        ({"event_shape": (28, 0, 1)}, "must be positive"),
+        ({"likelihood": "gaussian", "scale": 0.0}, "scale must be a finite number above 0.0, got 0.0"),
+        ({"likelihood": "gaussian", "scale": math.inf}, "scale must be a finite number"),
+        ({"likelihood": "gaussian_shared", "scale": 1e-4}, "scale must be a finite number above 0.001"),
+        ({"input_mean": np.zeros(3)}, "must have the event shape"),
+        ({"output_mean": np.zeros((4, 5))}, "must have the event shape"),
+    ],
+)
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_a_wrong_argument_is_refused_with_the_legal_ones(network, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(network, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"event_shape": (28, 28)}, "conv needs images"), ({"hidden": ()}, "at least one layer")]
+)
+def test_convolutions_need_an_image_and_a_layer(options, message):
+    with pytest.raises((ValueError, TypeError), match=message if "hidden" in options else None):
+        build("conv", **options)

@@ -1,0 +1,66 @@
+"""Arrays in, matplotlib figures out; no global state, no display."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+from matplotlib.figure import Figure
+
+Images = Float[ArrayLike, "rows columns height width channels"]
+
+_INCHES_PER_IMAGE = 0.5
+
+
+def learning_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylabel: str) -> Figure:
+    """Lines of values against steps, one for each name.
+
+    The vertical axis leaves out the steep beginning: it spans what the curves do after their first tenth.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel=ylabel)
+    settled: list[float] = []
+    for name, (steps, values) in curves.items():
+        axes.plot(steps, values, label=name, marker="." if len(steps) < 30 else None)
+        settled.extend(values[len(values) // 10 :])
+    finite = np.asarray(settled)[np.isfinite(settled)]
+    if finite.size and np.ptp(finite) > 0:
+        margin = 0.05 * np.ptp(finite)
+        axes.set_ylim(finite.min() - margin, finite.max() + margin)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def image_grid(
+    images: Images,
+    *,
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+) -> Figure:
+    """Images with values in [0, 1], grey or colour, in rows and columns; values outside are clipped."""
+    images = np.clip(np.asarray(images, np.float32), 0, 1)
+    rows, columns, height, width, _ = images.shape
+    wide = max(4.0, columns * _INCHES_PER_IMAGE)
+    figure = Figure(figsize=(wide, wide * rows * height / (columns * width) + 0.6), layout="constrained", dpi=150)
+    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.imshow(_tile(images), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    step_x, step_y = width + 1, height + 1
+    axes.set_xticks([step_x * i + step_x / 2 for i in range(len(column_labels))], column_labels, fontsize=7)
+    axes.set_yticks([step_y * i + step_y / 2 for i in range(len(row_labels))], row_labels, fontsize=7)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def _tile(images: Images) -> np.ndarray:
+    """One picture with a line of one grey pixel between the images."""
+    rows, columns, height, width, channels = images.shape
+    canvas = np.full((rows, height + 1, columns, width + 1, channels), 0.5, np.float32)
+    canvas[:, 1:, :, 1:] = images.transpose(0, 2, 1, 3, 4)
+    picture = canvas.reshape(rows * (height + 1), columns * (width + 1), channels)
+    picture = np.pad(picture, ((0, 1), (0, 1), (0, 0)), constant_values=0.5)
+    return picture[..., 0] if channels == 1 else picture
