@@ -104,15 +104,15 @@ def from_dict(values: dict[str, Any]) -> Config:
     """The config of `to_dict`, or of the JSON made from it.
 
     Raises:
-      TypeError: for a field that does not exist.
+      KeyError, TypeError: for a field that does not exist.
       ValueError: for an illegal value.
     """
-    sections = {field.name: field.type for field in dataclasses.fields(Config) if dataclasses.is_dataclass(field.type)}
+    annotations: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
 
     def section(name: str, value: Any) -> Any:
-        if name not in sections:
+        if not isinstance(value, dict):
             return value
-        return sections[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+        return annotations[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
 
     config = Config(**{name: section(name, value) for name, value in values.items()})
     validate(config)

@@ -97,5 +97,4 @@ def _manifold(experiment, decode):
 
 
 def _rows(images: Float[Array, "n height width channels"], rows: int) -> np.ndarray:
-    images = np.asarray(images)
-    return images.reshape(rows, -1, *images.shape[1:])
+    return np.reshape(images, (rows, -1, *images.shape[1:]))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import ArrayLike
 
 from vae_jax import VAE, data, losses, runs, training
 from vae_jax.data import Dataset
@@ -70,7 +71,7 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     )
 
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
-        beta_now = beta(step)
+        beta_now = jnp.asarray(beta(step))
         replace = losses.free_bits(options.free_bits, beta=beta_now) if options.free_bits else None
         batch_loss = losses.over_batch(BOUNDS[options.bound], replace=replace, axis_name=axis_name)
         noise_keys, xs = observations(config, keys, batch)
@@ -88,8 +89,11 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     return loss_fn
 
 
-def observations(config: Config, keys: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(keys left for the noise, x in [0, 1]) of a batch of bytes; binarised, if dynamic, with keys split from `keys`."""
+def observations(config: Config, keys: jax.Array, images: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """(keys left for the noise, x in [0, 1]) of a batch of bytes.
+
+    Dynamic binarisation takes its keys from a split of `keys`.
+    """
     if config.data.binarization != "dynamic":
         return keys, data.unit_interval(jnp.asarray(images))
     split = jax.vmap(jax.random.split)(keys)

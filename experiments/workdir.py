@@ -27,8 +27,8 @@ def claim(workdir: str, config: Config) -> Path:
         changed = differences(config, read_json(stored))
         if changed:
             raise UserError(
-                f"--workdir={workdir} holds a run of another config; nothing was changed. Choose another workdir, or the "
-                "old values:\n  " + "\n  ".join(changed)
+                f"--workdir={workdir} holds a run of another config; nothing was changed. Choose another workdir, or "
+                "the old values:\n  " + "\n  ".join(changed)
             )
         return path
     leftovers = [n for n in (METRICS, CHECKPOINTS, FIGURES, SUMMARY, EVALUATION) if (path / n).exists()]
@@ -51,7 +51,7 @@ def read_config(folder: Path) -> Config:
     stored = read_json(folder / CONFIG)
     try:
         return from_dict(stored)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{folder / CONFIG} is no config of this version: {error}") from error
 
 

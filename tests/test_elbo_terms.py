@@ -21,9 +21,13 @@ def constant_vae(posterior=Q, likelihood=P, prior=None) -> VAE:
     return VAE(lambda key: {}, lambda params, x: posterior, lambda params, z: likelihood, lambda params: prior)
 
 
+def evaluate(vae: VAE, x: jax.Array, **options) -> tuple[jax.Array, losses.Terms]:
+    return jax.jit(lambda key: losses.negative_elbo({}, key, x, vae=vae, **options))(jax.random.key(0))
+
+
 def test_loss_of_an_image_is_a_sum_over_pixels():
     """28×28 pixels at even odds cost 784 log 2 nats beside a KL of 0.8: a mean would hide a β of 784."""
-    loss, terms = losses.negative_elbo({}, jax.random.key(0), jnp.ones((28, 28, 1)), vae=constant_vae())
+    loss, terms = evaluate(constant_vae(), jnp.ones((28, 28, 1)))
     np.testing.assert_allclose(terms.reconstruction, -784 * math.log(2), rtol=1e-6)
     np.testing.assert_allclose(loss, 784 * math.log(2) + KL, rtol=1e-6)
 
@@ -32,7 +36,7 @@ def test_kl_per_dimension_is_that_of_each_latent():
     """E6: the exact KL of each dimension, also where the loss takes a Monte-Carlo KL."""
     mean, scale = np.array([0.0, 1.0, -2.0]), np.array([1.0, 0.5, 3.0])
     vae = constant_vae(DiagonalNormal(jnp.asarray(mean), jnp.asarray(scale)), prior=standard_normal(3))
-    _, terms = losses.negative_elbo({}, jax.random.key(1), jnp.ones((28, 28, 1)), vae=vae, kl="monte_carlo")
+    _, terms = evaluate(vae, jnp.ones((28, 28, 1)), kl="monte_carlo")
     np.testing.assert_allclose(terms.kl_per_dimension, 0.5 * (mean**2 + scale**2 - 1) - np.log(scale), rtol=1e-6)
 
 
@@ -40,7 +44,7 @@ def test_gaussian_likelihood_weighs_the_squared_error_by_half_the_inverse_varian
     """E5: Σ (x − μ)²/(2σ²) + n log σ + (n/2) log 2π."""
     sigma, x = 0.3, np.random.default_rng(0).uniform(size=(28, 28, 1))
     vae = constant_vae(likelihood=DiagonalNormal(jnp.full((28, 28, 1), 0.5), jnp.asarray(sigma)))
-    _, terms = jax.jit(lambda key: losses.negative_elbo({}, key, jnp.asarray(x), vae=vae))(jax.random.key(2))
+    _, terms = evaluate(vae, jnp.asarray(x))
     exact = ((x - 0.5) ** 2).sum() / (2 * sigma**2) + 784 * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
     np.testing.assert_allclose(-terms.reconstruction, exact, rtol=1e-5)
 
@@ -57,7 +61,7 @@ def test_gaussian_likelihood_weighs_the_squared_error_by_half_the_inverse_varian
 )
 def test_scale_in_force_is_the_root_mean_square(likelihood, scale):
     """E5: the σ that decides how reconstruction trades against the KL is reported."""
-    terms = losses.negative_elbo({}, jax.random.key(3), jnp.zeros(2), vae=constant_vae(likelihood=likelihood))[1]
+    terms = evaluate(constant_vae(likelihood=likelihood), jnp.zeros(2))[1]
     if scale is None:
         assert terms.scale is None
     else:
@@ -69,7 +73,7 @@ def test_a_batch_in_place_of_one_example_is_refused():
     normal = lambda params, value: DiagonalNormal(value, jnp.asarray(1.0))
     vae = VAE(lambda key: {}, normal, normal, lambda params: standard_normal(2))
     with pytest.raises(ValueError, match=r"shape \(7, 2\).*\(2,\).*over_batch"):
-        losses.negative_elbo({}, jax.random.key(10), jnp.zeros((7, 2)), vae=vae)
+        evaluate(vae, jnp.zeros((7, 2)))
 
 
 @pytest.mark.parametrize("key", [jax.random.PRNGKey(0), jax.random.split(jax.random.key(0))], ids=["raw", "many"])
@@ -92,16 +96,30 @@ def test_a_key_that_is_not_one_typed_key_is_refused(key):
 )
 def test_an_illegal_option_is_refused_with_the_legal_ones(options, message):
     with pytest.raises(ValueError, match=message):
-        losses.negative_elbo({}, jax.random.key(11), jnp.ones((28, 28, 1)), vae=constant_vae(), **options)
+        evaluate(constant_vae(), jnp.ones((28, 28, 1)), **options)
 
 
 def test_an_analytic_kl_without_closed_form_is_refused():
     vae = constant_vae(prior=numpyro_dist.Normal(jnp.zeros(1)).to_event(1))
     with pytest.raises(ValueError, match="no closed form is known"):
-        losses.negative_elbo({}, jax.random.key(12), jnp.ones((28, 28, 1)), vae=vae, kl="analytic")
+        evaluate(vae, jnp.ones((28, 28, 1)), kl="analytic")
 
 
 def test_a_posterior_without_a_path_is_refused():
     vae = constant_vae(posterior=Bernoulli(jnp.zeros(1)), prior=Bernoulli(jnp.zeros(1)))
     with pytest.raises(ValueError, match="Bernoulli is not reparameterised"):
-        losses.negative_elbo({}, jax.random.key(13), jnp.ones((28, 28, 1)), vae=vae)
+        evaluate(vae, jnp.ones((28, 28, 1)))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"likelihood": numpyro_dist.Normal(jnp.zeros((28, 28, 1)))},
+        {"posterior": numpyro_dist.Normal(jnp.zeros(3)), "prior": standard_normal(3)},
+    ],
+    ids=["likelihood", "posterior"],
+)
+def test_a_log_density_that_is_no_sum_over_the_event_is_refused(parts):
+    """A NumPyro distribution without .to_event(n): the mean over its pixels would pass for a loss."""
+    with pytest.raises((ValueError, TypeError)):
+        evaluate(constant_vae(**parts), jnp.ones((28, 28, 1)))

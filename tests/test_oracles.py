@@ -123,6 +123,20 @@ def test_with_exact_posterior_makes_the_encoder_the_posterior_of_every_x(kind):
         np.testing.assert_allclose(covariance(q), cov, rtol=1e-10, atol=1e-12)
 
 
+def test_for_any_weights_ppca_has_the_nearest_diagonal_posterior():
+    """The mean of p(z|x) and the inverse diagonal of its precision, where the ELBO is at its maximum over φ."""
+    oracle, x = build("ppca")
+    weight = jax.random.normal(jax.random.key(3), (EVENT, LATENT))
+    params = oracle.with_exact_posterior(oracle.params | {"decoder": oracle.params["decoder"] | {"weight": weight}})
+    mean, cov = numerical_posterior(oracle, params, x)
+    q = oracle.vae.encode(params, x)
+    np.testing.assert_allclose(q.mean, mean, rtol=1e-10)
+    np.testing.assert_allclose(q.scale**-2, np.diag(np.linalg.inv(cov)), rtol=1e-10)
+    gradient = jax.jit(jax.grad(oracle.elbo))(params, x)["encoder"]
+    for leaf in jax.tree.leaves(gradient):
+        np.testing.assert_allclose(leaf, 0.0, atol=1e-10)
+
+
 def test_log_evidence_may_be_positive():
     """E2: log p(x) is a log density. Little noise and little weight: a sharp peak, and the bound still meets it."""
     oracle, _ = build("ppca")

@@ -17,7 +17,7 @@ TRIL = jnp.asarray([[0.8, 0.0, 0.0], [-0.5, 1.3, 0.0], [0.4, 0.6, 0.5]])
     [
         DiagonalNormal(MEAN, SCALE),
         DiagonalNormal(MEAN, jnp.asarray(0.01)),
-        DiagonalNormal(jnp.zeros((2, 3)), jnp.full((2, 3), 0.5)),
+        DiagonalNormal(MEAN[:, None], SCALE[:, None]),
         MultivariateNormal(MEAN, TRIL),
     ],
     ids=["diagonal", "shared-scale", "matrix-event", "full"],

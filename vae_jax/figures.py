@@ -41,12 +41,12 @@ def image_grid(
     column_labels: Sequence[str] = (),
 ) -> Figure:
     """Images with values in [0, 1], grey or colour, in rows and columns; values outside are clipped."""
-    images = np.clip(np.asarray(images, np.float32), 0, 1)
-    rows, columns, height, width, _ = images.shape
+    clipped = np.clip(np.asarray(images, np.float32), 0, 1)
+    rows, columns, height, width, _ = clipped.shape
     wide = max(4.0, columns * _INCHES_PER_IMAGE)
     figure = Figure(figsize=(wide, wide * rows * height / (columns * width) + 0.6), layout="constrained", dpi=150)
     axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
-    axes.imshow(_tile(images), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(_tile(clipped), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     step_x, step_y = width + 1, height + 1
     axes.set_xticks([step_x * i + step_x / 2 for i in range(len(column_labels))], column_labels, fontsize=7)
     axes.set_yticks([step_y * i + step_y / 2 for i in range(len(row_labels))], row_labels, fontsize=7)
@@ -56,7 +56,7 @@ def image_grid(
     return figure
 
 
-def _tile(images: Images) -> np.ndarray:
+def _tile(images: Float[np.ndarray, "rows columns height width channels"]) -> np.ndarray:
     """One picture with a line of one grey pixel between the images."""
     rows, columns, height, width, channels = images.shape
     canvas = np.full((rows, height + 1, columns, width + 1, channels), 0.5, np.float32)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from .distributions import DiagonalNormal, Distribution, MultivariateNormal
+from .distributions import DiagonalNormal, MultivariateNormal
 from .keys import check_key
 
 Params = Any
@@ -30,9 +30,10 @@ class VAE:
     """
 
     init: Callable[..., Params]
-    encode: Callable[..., Distribution]
-    decode: Callable[..., Distribution]
-    prior: Callable[..., Distribution]
+    # Any `Distribution`; typed so that what a particular one has beyond the protocol can be used.
+    encode: Callable[..., Any]
+    decode: Callable[..., Any]
+    prior: Callable[..., Any]
 
 
 def condition(vae: VAE, c: Any) -> VAE:

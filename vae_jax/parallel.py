@@ -1,14 +1,13 @@
 """Devices: the only module that knows of them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
 
 from .names import check_name
 
@@ -16,7 +15,7 @@ AXIS = "data"
 BACKENDS = ("jit", "pmap", "shard_map")
 
 
-def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of one axis, over which the batch is spread; all devices unless some are named."""
     devices = jax.devices() if devices is None else devices
     # The default axes are Explicit, which asks for shardings in the types of what the networks compute.
@@ -48,7 +47,7 @@ class ParallelSteps:
     """(state, key, data, index) -> (state, metrics), with the batch spread over a mesh; from `data_parallel`."""
 
     _run: Any
-    _arrange: Callable[[Array], Array]
+    _arrange: Callable[[Any], Any]
     _num_devices: int
 
     def __call__(self, state: Any, key: Any, data: Any, index: Any) -> tuple[Any, Any]:

@@ -12,8 +12,8 @@ def check_reparameterization(distribution: Distribution, key: Key[Array, ""], *,
     """The law of every reparameterised family: z = g(e) has density q(z) = p(e) / |det ∂g/∂e| (E10, E14).
 
     It is this identity that makes E_p(e)[f(g(e))] = E_q[f(z)] for every f. Checked at one drawn e, the determinant
-    taken from g's autodiff Jacobian: `sample(key)` must be g(noise(key)), the log-density that `transform` returns with z
-    must be this one, and so must `log_prob(z)`.
+    taken from g's autodiff Jacobian, for standard normal noise of z's size: `sample(key)` must be g(noise(key)), the
+    log-density that `transform` returns with z must be this one, and so must `log_prob(z)`.
 
     Args:
       distribution: has `noise`, `transform`, `sample` and `log_prob`, over an event that is one array.

@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from ._pytree import floating, pytree_dataclass
@@ -43,7 +44,7 @@ class DiagonalNormal:
             raise ValueError(
                 f"DiagonalNormal: scale has shape {scale.shape}; it must be the mean's {mean.shape}, or ()"
             )
-        if not isinstance(scale, jax.core.Tracer) and not np.all(np.asarray(scale) > 0):
+        if not isinstance(scale, Tracer) and not np.all(np.asarray(scale) > 0):
             raise ValueError("DiagonalNormal: every scale must be positive")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "scale", scale)
@@ -95,7 +96,7 @@ class MultivariateNormal:
                 "MultivariateNormal: mean must be a vector [d] and scale_tril a matrix [d, d]; "
                 f"got {mean.shape} and {tril.shape}"
             )
-        if not isinstance(tril, jax.core.Tracer):
+        if not isinstance(tril, Tracer):
             concrete = np.asarray(tril)
             if not np.all(np.diag(concrete) > 0) or np.any(np.triu(concrete, 1)):
                 raise ValueError("MultivariateNormal: scale_tril must be lower triangular with a positive diagonal")

@@ -86,8 +86,8 @@ def log_evidence(
 def dataset_evidence(estimate: LogEvidence, *, num_samples: int) -> DatasetEvidence:
     """The data-set figures that papers report, from `log_evidence` with `num_samples`."""
 
-    def mean_and_error(values: Float[Array, " n"]) -> tuple[float, float]:
-        values = np.asarray(values, np.float64)
+    def mean_and_error(estimates: Float[Array, " n"]) -> tuple[float, float]:
+        values = np.asarray(estimates, np.float64)
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
         return float(values.mean()), float(error)
 

@@ -182,8 +182,8 @@ def conv(
 ) -> VAE:
     """A VAE of convolutional networks for images [height, width, channels]; Glorot-uniform weights.
 
-    Each element of `hidden` is the channels of a 3×3 convolution with stride 2; the decoder mirrors them with transposed
-    convolutions. `output_mean` sets one bias per image channel. The other arguments are those of `mlp`.
+    Each element of `hidden` is the channels of a 3×3 convolution with stride 2; the decoder mirrors them with
+    transposed convolutions. `output_mean` sets one bias per image channel. The other arguments are those of `mlp`.
 
     Raises:
       ValueError: as `mlp`, and for an event that is no image.

@@ -59,9 +59,9 @@ def linear_gaussian(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> 
 def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
     """Probabilistic PCA: z ~ N(0, I), x|z ~ N(Wz + μ, σ²I), q(z|x) = N(Ax + b, diag s²), with one learned σ.
 
-    The posterior is N(V Wᵀ(x − μ)/σ², V) with V = σ²(WᵀW + σ²I)⁻¹. The columns of the W drawn here are orthogonal, as in
-    the maximum-likelihood solution up to a rotation, so that V is diagonal and the posterior in the family of q. For any
-    other W the nearest q has the posterior's mean and the variances 1 / (V⁻¹)_dd.
+    The posterior is N(V Wᵀ(x − μ)/σ², V) with V = σ²(WᵀW + σ²I)⁻¹. The columns of the W drawn here are orthogonal, as
+    in the maximum-likelihood solution up to a rotation, so that V is diagonal and the posterior in the family of q. For
+    any other W the nearest q has the posterior's mean and the variances 1 / (V⁻¹)_dd.
 
     Raises:
       ValueError: where latent_dim > event_dim, for which no such W exists.

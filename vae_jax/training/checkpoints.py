@@ -41,8 +41,8 @@ class Checkpoints:
         """Writes the state under its step; returns when it is on disk."""
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
         items = {name: ocp.args.StandardSave(part) for name, part in _parts(state).items()}
-        items["metadata"] = ocp.args.JsonSave({**metadata, "versions": versions})
-        self._manager.save(int(state.step), args=ocp.args.Composite(**items))
+        described = ocp.args.JsonSave({**metadata, "versions": versions})
+        self._manager.save(int(state.step), args=ocp.args.Composite(**items, metadata=described))
 
     def metadata(self, step: int) -> dict[str, Any]:
         """What `save` was given, with "versions"."""
