@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -88,13 +89,32 @@ def differences(mine: Config, other: dict) -> list[str]:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
+    for argument in argv[1:]:
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "config" and value and not Path(value.partition(":")[0]).is_file():
+            _fail(f"--config={value}: no such file; give a file with get_config(), see experiments/configs")
     try:
-        return flags.FLAGS(list(argv))
+        return flags.FLAGS(_last_of_each(argv))
     except flags.Error as error:
         _fail(str(error))
     except (KeyError, TypeError, ValueError, AttributeError, OSError, SyntaxError, ImportError) as error:
         # What config_flags raises for an unknown field or a config file that cannot be read.
         _fail(_config_message(argv, error))
+
+
+def _last_of_each(argv: Sequence[str]) -> list[str]:
+    """`argv` with --config first, and only the last of several values for it or for one of its fields.
+
+    The flags of a config file's fields exist once the file is read; several values for a tuple would be joined.
+    """
+
+    def name(argument: str) -> str:
+        return argument.lstrip("-").partition("=")[0]
+
+    program, *arguments = argv
+    ours = {name(argument): argument for argument in arguments if name(argument).split(".")[0] == "config"}
+    others = [argument for argument in arguments if name(argument) not in ours]
+    return [program, *sorted(ours.values(), key=lambda argument: name(argument) != "config"), *others]
 
 
 def _config_message(argv: Sequence[str], error: Exception) -> str:

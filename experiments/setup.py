@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import ArrayLike
 
-from vae_jax import VAE, data, losses, runs, training
+from vae_jax import VAE, data, losses, parallel, runs, training
 from vae_jax.data import Dataset
 from vae_jax.names import check_name
 
@@ -38,10 +38,11 @@ def build(config: Config) -> Experiment:
       ValueError: for an unknown name, or a model that cannot describe the data.
     """
     check_name(config.data.binarization, "data.binarization", data.BINARIZATIONS)
-    for name in ("path", "manual_dir"):
-        if getattr(config.data, name) is not None:
-            raise ValueError(f"data.{name} is set, but the data set {config.data.name!r} reads no files of yours")
     dataset = data.load(config.data.name)
+    for name in ("path", "manual_dir"):
+        value = getattr(config.data, name)
+        if value is not None:
+            raise ValueError(f"data.{name} is {value!r}, but the data set {config.data.name!r} reads no files of yours")
     data_mean = dataset.train.images.mean(0, dtype=np.float64) / 255
     if config.data.binarization == "fixed":
         dataset = _binarized(dataset)
@@ -109,6 +110,21 @@ def make_optimizer(options: Training) -> optax.GradientTransformation:
         warmup_steps=options.warmup_steps,
     )
     return training.make_optimizer(options.optimizer, schedule, clip_norm=options.clip_norm)
+
+
+def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
+    """Raises `ValueError` for what only data, model and loss together can tell, before anything is written."""
+    size, images = config.training.batch_size, experiment.dataset.train.images
+    if size > len(images):
+        raise ValueError(
+            f"training.batch_size {size} is larger than the {len(images)} training examples of {config.data.name}"
+        )
+    parallel.axis_name(config.parallel.backend)
+    parallel.check_batch_size(size, num_devices)
+    make_optimizer(config.training)
+    loss_fn = make_loss(config, experiment.vae, axis_name=None)
+    key = purpose_key(experiment.key, INIT)
+    jax.eval_shape(lambda: loss_fn(experiment.vae.init(key), jax.random.split(key, 2), images[:2], 0))
 
 
 def _binarized(dataset: Dataset) -> Dataset:

@@ -34,28 +34,13 @@ def main() -> None:
         raise cli.UserError(f"--require_platform={_PLATFORM.value}, but JAX found {devices[0].platform}")
     with cli.user_errors():
         experiment = setup.build(config)
-        check(config, experiment, num_devices=len(devices))
+        setup.check(config, experiment, num_devices=len(devices))
     folder = workdir.claim(_WORKDIR.value, config)
     if (folder / workdir.SUMMARY).exists():
         print(json.dumps(workdir.read_json(folder / workdir.SUMMARY), indent=2))
         print(f"{folder} holds a finished run of this config; nothing to do")
         return
     train(config, experiment, folder)
-
-
-def check(config: Config, experiment: setup.Experiment, *, num_devices: int) -> None:
-    """Raises `ValueError` for what only data, model and loss together can tell, before anything is written."""
-    size, images = config.training.batch_size, experiment.dataset.train.images
-    if size > len(images):
-        raise ValueError(
-            f"training.batch_size {size} is larger than the {len(images)} training examples of {config.data.name}"
-        )
-    parallel.axis_name(config.parallel.backend)
-    parallel.check_batch_size(size, num_devices)
-    setup.make_optimizer(config.training)
-    loss_fn = setup.make_loss(config, experiment.vae, axis_name=None)
-    key = setup.purpose_key(experiment.key, setup.INIT)
-    jax.eval_shape(lambda: loss_fn(experiment.vae.init(key), jax.random.split(key, 2), images[:2], 0))
 
 
 def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints of a run, written by Orbax: `<directory>/<step>/`, each whole or absent."""
 
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,11 +63,28 @@ class Checkpoints:
         return self._read(step, {name: template})[name]
 
     def _read(self, step: int, templates: dict[str, Any]) -> dict[str, Any]:
+        self._check_fits(step, templates)
         items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
-        try:
-            return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"the checkpoint {self.directory / str(step)} does not fit this model: {error}") from error
+        return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
+
+    def _check_fits(self, step: int, templates: dict[str, Any]) -> None:
+        """Compares names and shapes first: a restore that fails inside Orbax leaves its threads' tracebacks behind."""
+        metadata = self._manager.item_metadata(step)
+        for part, template in templates.items():
+            stored = {} if metadata[part] is None else _shapes(metadata[part].tree, lambda path, leaf: leaf.name)
+            wanted = _shapes(template, lambda path, leaf: jax.tree_util.keystr(path, simple=True, separator="."))
+            for name in {**wanted, **stored}:
+                there, here = stored.get(name, "absent"), wanted.get(name, "absent")
+                if there != here:
+                    raise ValueError(
+                        f"the checkpoint {self.directory / str(step)} does not fit this model: {part}.{name} is {there} "
+                        f"there and {here} here"
+                    )
+
+
+def _shapes(tree: Any, name: Callable[[Any, Any], str]) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {name(path, leaf): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _parts(state: TrainState) -> dict[str, Any]:

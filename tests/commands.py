@@ -1,0 +1,41 @@
+"""Runs a command of experiments/ as a user does, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# A model and a run small enough that start-up is most of the time.
+SMALL = (
+    "--config=experiments/configs/digits.py",
+    "--config.model.hidden=(16,)",
+    "--config.model.latent_dim=2",
+    "--config.training.num_steps=60",
+    "--config.training.log_every=10",
+    "--config.training.eval_every=30",
+    "--config.training.checkpoint_every=20",
+    "--config.evaluation.num_samples=20",
+)
+
+
+def environment(*, devices: int = 1) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"experiments.{name}", *arguments]
+
+
+def run(name: str, *arguments: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(name, *arguments),
+        cwd=ROOT,
+        env=environment(devices=devices),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

@@ -1,0 +1,199 @@
+"""The training step as a pure function of (state, key, batch, index)."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+
+from vae_jax import losses, oracles, training
+
+LEARNING_RATE, STEP = 0.125, 7
+SGD = optax.sgd(LEARNING_RATE)
+ROWS = np.array([4, 0, 9, 2, 7], np.int32)
+XS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+ORACLE = oracles.linear_gaussian(jax.random.key(1), latent_dim=2, event_dim=3)
+SLOPES = {"a": np.float32([3.0, -1.0]), "b": np.float32([[0.5], [2.0]])}
+
+
+def exact_loss(params, keys, xs):
+    """The mean of −L(x), in closed form."""
+    return -jnp.mean(jax.vmap(lambda x: ORACLE.elbo(params, x))(xs)), None
+
+
+def linear_loss(params, keys, batch):
+    """Σ slope·param: its gradient is SLOPES, everywhere."""
+    return sum(jax.tree.leaves(jax.tree.map(lambda slope, param: jnp.sum(slope * param), SLOPES, params))), None
+
+
+def noise_loss(params, keys, batch):
+    """Σ_i param_i e_i with e_i ~ N(0, 1) from example i's key: the gradient shows every example's noise."""
+    return jnp.vdot(params, jax.vmap(jax.random.normal)(keys)), None
+
+
+def state_at(params: Any, step: int = STEP, optimizer=SGD, **options) -> training.TrainState:
+    return training.init_state(params, optimizer, **options)._replace(step=jnp.int32(step))
+
+
+def key() -> jax.Array:
+    return jax.random.key(2)
+
+
+def updated(loss_fn, params, batch=XS[ROWS], index=ROWS, *, step: int = STEP) -> tuple[training.TrainState, dict]:
+    run = jax.jit(partial(training.train_step, loss_fn=loss_fn, optimizer=SGD))
+    return run(state_at(params, step), key(), batch, index)
+
+
+def contract_noise(rows: np.ndarray, step: int = STEP) -> np.ndarray:
+    """One normal number from each row's key, fold_in(fold_in(key, step), row)."""
+    keys = [jax.random.fold_in(jax.random.fold_in(key(), step), int(row)) for row in rows]
+    return np.array([jax.random.normal(row_key) for row_key in keys])
+
+
+def test_sgd_moves_the_parameters_against_the_exact_gradient():
+    """−lr ∇ mean(−L), from the exact gradients of the examples one by one, summed in float64."""
+    state, metrics = updated(exact_loss, ORACLE.params)
+    elbo_and_gradient = jax.jit(jax.value_and_grad(ORACLE.elbo))
+    values, gradients = zip(*(elbo_and_gradient(ORACLE.params, x) for x in XS[ROWS]), strict=True)
+    for moved, before, *parts in zip(*map(jax.tree.leaves, (state.params, ORACLE.params, *gradients)), strict=True):
+        step = LEARNING_RATE * np.mean(np.asarray(parts, np.float64), axis=0)
+        assert np.abs(step).max() > 0.01
+        np.testing.assert_allclose(moved, before + step, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], -np.mean(values, dtype=np.float64), rtol=1e-5)
+
+
+def test_the_step_is_counted():
+    assert updated(linear_loss, SLOPES)[0].step == STEP + 1
+
+
+def test_the_step_changes_nothing_that_it_was_given():
+    """Called without jit, which would hide it."""
+    state, batch, index = arguments = (state_at(SLOPES, average=True), XS[ROWS], jnp.asarray(ROWS))
+    before = jax.tree.map(np.array, arguments)
+    options = {"loss_fn": linear_loss, "optimizer": SGD, "average_decay": 0.9}
+    after, _ = training.train_step(state, key(), batch, index, **options)
+    chex.assert_trees_all_equal(arguments, before)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+
+
+def test_every_example_draws_from_the_key_of_its_row_and_step():
+    """The gradient of Σ param_i e_i is e, bit for bit."""
+    state, _ = updated(noise_loss, jnp.zeros(5))
+    np.testing.assert_array_equal(state.params, np.float32(-LEARNING_RATE) * contract_noise(ROWS))
+
+
+def test_a_permuted_batch_gives_the_same_update():
+    """Noise belongs to a row, not to a position in the batch: Σ x_i e_i over the batch, in any order."""
+    loss = lambda params, keys, xs: (params @ (jax.vmap(jax.random.normal)(keys) @ xs), None)
+    order = np.array([3, 1, 4, 0, 2])
+    exact = -LEARNING_RATE * contract_noise(ROWS) @ XS[ROWS].astype(np.float64)
+    assert np.abs(contract_noise(ROWS)[order] @ XS[ROWS] - contract_noise(ROWS) @ XS[ROWS]).max() > 0.1
+    for rows in (ROWS, ROWS[order]):
+        np.testing.assert_allclose(updated(loss, jnp.zeros(3), XS[rows], rows)[0].params, exact, rtol=1e-4)
+
+
+def test_a_loss_of_four_arguments_is_given_the_step():
+    """A schedule's value at this step, not at the next."""
+    loss = lambda params, keys, batch, step: (params * 0.5**step, None)
+    _, metrics = updated(loss, jnp.float32(3.0), step=2)
+    assert metrics["loss"] == 0.75
+
+
+def test_a_loss_with_further_options_needs_no_step():
+    """`over_batch`'s loss as it is, with its options bound by name: −log p(x) at the exact posterior."""
+    oracle = oracles.ppca(jax.random.key(3), latent_dim=2, event_dim=3)
+    loss = partial(losses.over_batch(losses.negative_elbo), vae=oracle.vae, kl="monte_carlo", num_samples=2)
+    _, metrics = updated(loss, oracle.with_exact_posterior(oracle.params))
+    weight, mean, log_scale = (np.asarray(oracle.params["decoder"][name]) for name in ("weight", "mean", "log_scale"))
+    covariance = weight @ weight.T + np.exp(2 * log_scale) * np.eye(3)
+    evidence = scipy.stats.multivariate_normal.logpdf(XS[ROWS], mean, covariance)
+    np.testing.assert_allclose(metrics["loss"], -np.mean(evidence), rtol=1e-5)
+
+
+class Diagnostics(NamedTuple):
+    """One field of every kind."""
+
+    reconstruction: jax.Array
+    kl_per_dimension: jax.Array
+    scale: None
+    rows: jax.Array
+    z: dict[str, jax.Array]
+
+
+def test_metrics_are_the_means_of_the_scalars_of_each_example():
+    """And of nothing else: no vectors, no integers, no None."""
+    terms = Diagnostics(jnp.asarray(XS[:5, 0]), jnp.asarray(XS[:5]), None, jnp.arange(5), {"u": jnp.zeros(5)})
+    _, metrics = updated(lambda params, keys, batch: (jnp.sum(params), terms), jnp.ones(2))
+    assert set(metrics) == {"loss", "gradient_norm", "reconstruction"}
+    np.testing.assert_allclose(metrics["reconstruction"], XS[:5, 0].mean(dtype=np.float64), rtol=1e-6)
+
+
+def test_gradient_norm_is_that_of_all_parameters_together():
+    _, metrics = updated(linear_loss, SLOPES)
+    flat = np.concatenate([slope.ravel() for slope in SLOPES.values()])
+    np.testing.assert_allclose(metrics["gradient_norm"], np.linalg.norm(flat), rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999])
+def test_the_average_follows_its_recursion(decay):
+    """a ← d a + (1 − d) params, d = min(decay, (1 + t)/(10 + t)); the parameters are p₀ − lr t slope."""
+    options = {"loss_fn": linear_loss, "optimizer": SGD, "average_decay": decay}
+    index = np.tile(ROWS, (12, 1))
+    run = jax.jit(partial(training.train_steps, **options))
+    state, _ = run(state_at(SLOPES, 0, average=True), key(), XS, index)
+    decays = [min(decay, (1 + t) / (10 + t)) for t in range(len(index))]
+    assert (max(decays) == decay) == (decay == 0.5)
+    for average, slope in zip(state.average.values(), SLOPES.values(), strict=True):
+        expected = slope.astype(np.float64)
+        for t, d in enumerate(decays):
+            expected = d * expected + (1 - d) * (slope - LEARNING_RATE * (t + 1) * slope)
+        np.testing.assert_allclose(average, expected, rtol=1e-5)
+
+
+def test_consecutive_steps_in_a_scan_have_the_batches_and_noise_of_their_rows_and_steps():
+    """After S steps the parameters are −lr Σ_s Σ_i x_i e_i(s), the sum over the rows of each step."""
+    loss = lambda params, keys, xs: (params @ (jax.vmap(jax.random.normal)(keys) @ xs["x"]), None)
+    index = np.array([[1, 8], [3, 0], [8, 5]], np.int32)
+    run = jax.jit(partial(training.train_steps, loss_fn=loss, optimizer=SGD))
+    state, metrics = run(state_at(jnp.zeros(3)), key(), {"x": XS}, index)
+    gradients = [contract_noise(rows, STEP + s) @ XS[rows].astype(np.float64) for s, rows in enumerate(index)]
+    before = -LEARNING_RATE * np.concatenate([np.zeros((1, 3)), np.cumsum(gradients, axis=0)])
+    np.testing.assert_allclose(state.params, before[-1], rtol=1e-4)
+    np.testing.assert_allclose(metrics["gradient_norm"], np.linalg.norm(gradients, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss"], np.sum(before[:-1] * gradients, axis=1), rtol=1e-4, atol=1e-6)
+    assert state.step == STEP + 3
+
+
+@pytest.mark.parametrize("params", [jnp.float32(1.0), jnp.asarray(1.0), 1.0], ids=["strong", "weak", "python"])
+def test_steps_compile_once(params):
+    """The state keeps its types from the first step on, whatever types the parameters began with."""
+    chex.clear_trace_counter()  # it counts by source: the three cases would share a count
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def step(state, key, batch, index):
+        loss = lambda params, keys, batch: (params**2, None)
+        return training.train_step(state, key, batch, index, loss_fn=loss, optimizer=optax.adam(0.1))
+
+    state = training.init_state(params, optax.adam(0.1))
+    for _ in range(3):
+        state, _ = step(state, key(), XS[ROWS], ROWS)
+    assert state.step == 3
+
+
+def test_the_state_has_its_own_arrays():
+    """So that donating it leaves the caller's parameters alone."""
+    params = jax.tree.map(jnp.asarray, SLOPES)
+    state = training.init_state(params, optax.adam(0.1), average=True)
+    jax.tree.map(lambda leaf: leaf.delete(), state)
+    chex.assert_trees_all_equal(params, SLOPES)
+
+
+def test_a_raw_key_is_refused():
+    with pytest.raises(TypeError):
+        training.train_step(state_at(SLOPES), jax.random.PRNGKey(0), XS[ROWS], ROWS, loss_fn=linear_loss, optimizer=SGD)
