@@ -1,5 +1,6 @@
 """The pictures of a run."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,20 @@ def draw(config: Config, experiment: setup.Experiment, params: Any, lines: list[
     key = setup.purpose_key(experiment.key, setup.FIGURES)
     observation_key, sample_key = jax.random.split(key)
     images = experiment.dataset.test.images[:_RECONSTRUCTIONS]
-    _, xs = setup.observations(config, jax.random.split(observation_key, len(images)), images)
-    vae = experiment.vae
+    observe = jax.jit(functools.partial(setup.observations, config))
+    _, xs = observe(jax.random.split(observation_key, len(images)), images)
+    vae, prior = experiment.vae, experiment.vae.prior(params)
+    q = jax.jit(jax.vmap(lambda x: vae.encode(params, x)))(xs)
     decode = jax.jit(jax.vmap(lambda z: vae.decode(params, z).mean))
 
     drawn = {
         "learning_curves": _learning_curves(lines),
-        "reconstructions": _reconstructions(experiment, params, xs, decode),
-        "samples": _samples(experiment, params, sample_key, decode),
-        "traversal": _traversal(experiment, params, xs, decode),
+        "reconstructions": _reconstructions(xs, q, decode),
+        "samples": _samples(prior, sample_key, decode),
+        "traversal": _traversal(prior, q, decode),
     }
-    if vae.prior(params).event_shape == (2,):
-        drawn["manifold"] = _manifold(experiment, decode)
+    if prior.event_shape == (2,):
+        drawn["manifold"] = _manifold(decode)
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png")
 
@@ -49,22 +52,19 @@ def _learning_curves(lines):
     return figures.learning_curves(curves, ylabel="ELBO (nats per example)")
 
 
-def _reconstructions(experiment, params, xs, decode):
-    q = jax.vmap(lambda x: experiment.vae.encode(params, x))(xs)
+def _reconstructions(xs, q, decode):
     pairs = np.stack([np.asarray(xs), np.asarray(decode(q.mean))])
     return figures.image_grid(pairs, title="test images and the means of p(x|z) at the means of q(z|x)")
 
 
-def _samples(experiment, params, key, decode):
+def _samples(prior, key, decode):
     keys = jax.random.split(key, _SAMPLE_ROWS**2)
-    zs = jax.vmap(experiment.vae.prior(params).sample)(keys)
+    zs = jax.vmap(prior.sample)(keys)
     return figures.image_grid(_rows(decode(zs), _SAMPLE_ROWS), title="means of p(x|z), z from the prior")
 
 
-def _traversal(experiment, params, xs, decode):
+def _traversal(prior, q, decode):
     """One image's latent mean with one dimension at a time moved through the prior; the most used dimensions first."""
-    prior = experiment.vae.prior(params)
-    q = jax.vmap(lambda x: experiment.vae.encode(params, x))(xs)
     kl = jax.vmap(lambda q: kl_per_dimension(q, prior))(q)
     usage = np.var(q.mean, axis=0) if kl is None else np.mean(kl, axis=0)
     order = np.argsort(-usage)[:_TRAVERSED]
@@ -80,7 +80,7 @@ def _traversal(experiment, params, xs, decode):
     )
 
 
-def _manifold(experiment, decode):
+def _manifold(decode):
     quantiles = (np.arange(_MANIFOLD) + 0.5) / _MANIFOLD
     values = np.asarray(jax.scipy.stats.norm.ppf(quantiles))
     first, second = np.meshgrid(values, values[::-1])

@@ -1,5 +1,6 @@
 """The figures that a run is judged by."""
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,6 @@ def _scores(
 ) -> evaluation.DatasetEvidence:
     images = getattr(experiment.dataset, split).images
     keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(images))
-    keys, xs = setup.observations(config, keys, images)
+    keys, xs = jax.jit(functools.partial(setup.observations, config))(keys, images)
     estimate = evaluation.log_evidence(params, keys, xs, vae=experiment.vae, num_samples=num_samples)
     return evaluation.dataset_evidence(estimate, num_samples=num_samples)

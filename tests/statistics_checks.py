@@ -1,10 +1,11 @@
-"""Monte-Carlo samples against exact answers, with tolerances from standard errors."""
+"""Monte-Carlo samples against exact answers, with tolerances from standard errors; and scipy's Gaussian density."""
 
 from typing import Any
 
 import jax
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
 
 FALSE_ALARMS = 1e-3  # the chance that a right implementation fails one assertion, over all its comparisons
 
@@ -39,3 +40,9 @@ def assert_standard_normal(noise: np.ndarray) -> None:
     p_value = scipy.stats.kstest(noise.ravel(), "norm").pvalue
     assert p_value > FALSE_ALARMS, f"the components are no draws from N(0, 1): p = {p_value:.2g}"
     assert_mean(noise[:, :, None] * noise[:, None, :], np.eye(noise.shape[1]), resolution=0.05)
+
+
+def normal_log_density(value: ArrayLike, mean: ArrayLike, covariance: ArrayLike) -> Any:
+    """log N(value; mean, covariance) in float64; of each row, for values [N, d]."""
+    multivariate_normal: Any = scipy.stats.multivariate_normal
+    return multivariate_normal.logpdf(value, mean, covariance)

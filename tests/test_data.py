@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from statistics_checks import assert_mean
 
+from tests.statistics_checks import assert_mean
 from vae_jax import data
 
 GREY = np.array([0, 1, 51, 102, 128, 204, 254, 255], np.uint8).reshape(2, 4, 1)

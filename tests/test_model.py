@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from statistics_checks import assert_standard_normal
 
+from tests.statistics_checks import assert_standard_normal
 from vae_jax import VAE, condition, losses, oracles, reparameterize
 from vae_jax.distributions import DiagonalNormal, MultivariateNormal, standard_normal
 
@@ -100,7 +100,7 @@ def test_a_vae_is_static_to_jax():
 
 def test_a_vae_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        VAE(init, encode, decode, prior).prior = encode
+        VAE(init, encode, decode, prior).prior = encode  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_equal_vaes_compile_once():

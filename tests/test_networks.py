@@ -44,11 +44,12 @@ class TestCaching:
     def test_equal_vaes_compile_once(self):
         @jax.jit
         @chex.assert_max_traces(n=1)
-        def prior_mean(vae, params):
-            return vae.prior(params).mean
+        def log_prior(vae, z):
+            return vae.prior({}).log_prob(z)
 
-        for _ in range(2):
-            np.testing.assert_array_equal(prior_mean(build("mlp", activation="silu"), {}), np.zeros(3))
+        for z in ([0.0, 0.0, 0.0], [1.0, -2.0, 3.0]):
+            value = log_prior(build("mlp", activation="silu"), jnp.asarray(z))
+            np.testing.assert_allclose(value, scipy.stats.norm.logpdf(z).sum(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("likelihood", networks.LIKELIHOODS)
@@ -91,14 +92,18 @@ def test_the_encoder_starts_with_the_prior_at_the_input_mean(bernoulli):
     np.testing.assert_array_equal(q.scale, np.ones(3))
 
 
-def test_the_encoder_sees_the_difference_from_the_input_mean():
-    """A linear encoder's mean is K(x − m) + b, computed in float64."""
+def test_a_linear_encoder_gives_mean_and_log_variance_of_the_centred_input():
+    """μ = K(x − m) + b and log σ² = K'(x − m) + b', computed in float64."""
     vae = networks.mlp(event_shape=IMAGE, latent_dim=3, hidden=(), input_mean=PIXELS)
     params = drawn_params(vae)
     x = np.random.default_rng(1).uniform(size=IMAGE)
-    dense = params["encoder"]["PosteriorHead_0"]["mean"]
-    exact = (x - PIXELS).ravel() @ np.asarray(dense["kernel"], np.float64) + dense["bias"]
-    np.testing.assert_allclose(vae.encode(params, jnp.asarray(x)).mean, exact, rtol=1e-4, atol=1e-6)
+    heads = jax.tree.map(np.float64, params["encoder"]["PosteriorHead_0"])
+    mean, log_variance = (
+        (x - PIXELS).ravel() @ heads[k]["kernel"] + heads[k]["bias"] for k in ("mean", "log_variance")
+    )
+    q = vae.encode(params, jnp.asarray(x))
+    np.testing.assert_allclose(q.mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(q.scale, np.exp(log_variance / 2), rtol=1e-4)
 
 
 def test_an_output_mean_of_zero_or_one_starts_with_finite_log_odds():

@@ -3,19 +3,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, ArrayLike, Float, Key, UInt8
 
 from ..keys import example_keys
 
 BINARIZATIONS = ("none", "fixed", "dynamic")
 
 
-def unit_interval(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+def unit_interval(image: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Bytes 0…255 as floats in [0, 1]."""
-    return image.astype(jnp.float32) / 255
+    return jnp.asarray(image, jnp.float32) / 255
 
 
-def binarize(key: Key[Array, ""], image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+def binarize(key: Key[Array, ""], image: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
     """One Bernoulli draw per pixel of ONE image, with the pixel's grey value as its probability; zeros and ones.
 
     Drawn afresh at every step this is dynamic (stochastic) binarisation.

@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 
 from .step import TrainState
 
+_ARRAYS = ("params", "opt_state", "average")
 _PACKAGES = ("vae_jax", "jax", "flax", "optax", "orbax-checkpoint")
 
 
@@ -24,7 +25,9 @@ class Checkpoints:
     def __init__(self, directory: str | Path, *, keep: int = 2) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         self.directory = Path(directory).absolute()
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
+        handlers["metadata"] = ocp.JsonCheckpointHandler()
+        self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -88,5 +91,4 @@ def _shapes(tree: Any, name: Callable[[Any, Any], str]) -> dict[str, tuple[int, 
 
 
 def _parts(state: TrainState) -> dict[str, Any]:
-    parts = {"params": state.params, "opt_state": state.opt_state}
-    return parts if state.average is None else {**parts, "average": state.average}
+    return {name: part for name in _ARRAYS if (part := getattr(state, name)) is not None}

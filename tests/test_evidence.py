@@ -1,0 +1,225 @@
+"""log p(x) by importance sampling, against the exact evidence and against scipy at the samples that the keys give."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from tests.statistics_checks import FALSE_ALARMS, assert_mean
+from vae_jax import evaluation, oracles
+from vae_jax.evaluation import LogEvidence
+
+LATENT, EVENT = 2, 3
+ORACLE = oracles.ppca(jax.random.key(0), latent_dim=LATENT, event_dim=EVENT)
+XS = np.random.default_rng(1).normal(size=(5, EVENT)).astype(np.float32)
+
+
+def keys(num: int, seed: int = 2) -> jax.Array:
+    return jax.random.split(jax.random.key(seed), num)
+
+
+def estimate(params, xs: np.ndarray, *, num_samples: int, chunk_size: int = 500, seed: int = 2) -> LogEvidence:
+    drawn = evaluation.log_evidence(
+        params, keys(len(xs), seed), xs, vae=ORACLE.vae, num_samples=num_samples, chunk_size=chunk_size
+    )
+    return LogEvidence(*(np.asarray(field, np.float64) for field in drawn))
+
+
+@functools.cache
+def decoder() -> tuple[np.ndarray, np.ndarray, float]:
+    """W, μ and σ of p(x|z), in float64."""
+    weight, mean, log_scale = (
+        np.asarray(ORACLE.params["decoder"][n], np.float64) for n in ("weight", "mean", "log_scale")
+    )
+    return weight, mean, float(np.exp(log_scale))
+
+
+def exact_evidence(xs: np.ndarray) -> np.ndarray:
+    """log N(x; μ, WWᵀ + σ²I)."""
+    weight, mean, scale = decoder()
+    return scipy.stats.multivariate_normal.logpdf(xs, mean, weight @ weight.T + scale**2 * np.eye(EVENT))
+
+
+@functools.cache
+def log_weights(num_samples: int, dtype: type = np.float32) -> np.ndarray:
+    """log p(x, z) − log q(z|x) of each example of XS at the z of its key: sample k draws from fold_in(key, k)."""
+    noise_of = jax.jit(jax.vmap(lambda key, k: jax.random.normal(jax.random.fold_in(key, k), (LATENT,), dtype)))
+    noise = [noise_of(jnp.stack([key] * num_samples), jnp.arange(num_samples)) for key in keys(len(XS))]
+    encoder = {name: np.asarray(leaf, np.float64) for name, leaf in ORACLE.params["encoder"].items()}
+    q_mean, q_scale = (XS @ encoder["weight"].T + encoder["mean"])[:, None], np.exp(encoder["log_scale"])
+    z = q_mean + q_scale * np.asarray(noise, np.float64)
+    weight, mean, scale = decoder()
+    log_p = scipy.stats.norm.logpdf(XS[:, None], z @ weight.T + mean, scale).sum(-1) + scipy.stats.norm.logpdf(z).sum(
+        -1
+    )
+    return log_p - scipy.stats.norm.logpdf(z, q_mean, q_scale).sum(-1)
+
+
+def from_weights(log_w: np.ndarray) -> LogEvidence:
+    """The four estimates by their definitions."""
+    w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    num_samples = log_w.shape[1]
+    return LogEvidence(
+        value=scipy.special.logsumexp(log_w, axis=1) - math.log(num_samples),
+        standard_error=w.std(axis=1, ddof=1) / w.mean(axis=1) / math.sqrt(num_samples),
+        effective_sample_size=w.sum(axis=1) ** 2 / (w**2).sum(axis=1),
+        elbo=log_w.mean(axis=1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "chunk_size"),
+    [(100, 7), (100, 64), (100, 1000), (3, 1000), (5, 12)],
+    ids=lambda value: str(value),
+)
+def test_estimates_are_those_of_exactly_the_samples_of_each_key(num_samples, chunk_size):
+    """Whatever the chunks, over samples and over examples; also for as many samples as examples, and fewer."""
+    estimates, exact = (
+        estimate(ORACLE.params, XS, num_samples=num_samples, chunk_size=chunk_size),
+        from_weights(log_weights(num_samples)),
+    )
+    for name in LogEvidence._fields:
+        np.testing.assert_allclose(getattr(estimates, name), getattr(exact, name), rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_one_sample_has_no_standard_error():
+    estimates, log_w = estimate(ORACLE.params, XS, num_samples=1), log_weights(1)[:, 0]
+    np.testing.assert_allclose(estimates.value, log_w, rtol=1e-4)
+    np.testing.assert_allclose(estimates.elbo, log_w, rtol=1e-4)
+    np.testing.assert_allclose(estimates.effective_sample_size, np.ones(5), rtol=1e-5)
+    assert np.isnan(estimates.standard_error).all()
+
+
+def test_in_float64_the_estimates_are_exact_to_its_precision():
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), ORACLE.params)
+        drawn = evaluation.log_evidence(params, keys(5), XS.astype(np.float64), vae=ORACLE.vae, num_samples=20)
+        exact = from_weights(log_weights(20, np.float64))
+    for name in LogEvidence._fields:
+        assert getattr(drawn, name).dtype == np.float64
+        np.testing.assert_allclose(getattr(drawn, name), getattr(exact, name), rtol=1e-9, err_msg=name)
+
+
+def test_at_the_exact_posterior_every_sample_gives_the_evidence():
+    """No error, and an effective sample size of exactly K, which is no multiple of the chunk."""
+    estimates = estimate(ORACLE.with_exact_posterior(ORACLE.params), XS, num_samples=13, chunk_size=5)
+    exact = exact_evidence(XS)
+    np.testing.assert_allclose(estimates.value, exact, rtol=1e-5)
+    np.testing.assert_allclose(estimates.elbo, exact, rtol=1e-5)
+    np.testing.assert_allclose(estimates.effective_sample_size, np.full(5, 13.0), rtol=1e-5)
+    np.testing.assert_allclose(estimates.standard_error, np.zeros(5), atol=1e-3)
+
+
+class Replicates(NamedTuple):
+    """Estimates with a q whose scale is 1.2 times that of the posterior, of the evidence of as many examples."""
+
+    estimates: LogEvidence
+    exact: np.ndarray
+    num_samples: int
+    relative_variance: float
+
+
+@pytest.fixture(scope="module")
+def replicates() -> Replicates:
+    """A weight's relative variance is ∫p²/q − 1 = (s²/√(2s² − 1))^d − 1 for p = N(0, I), q = N(0, s²I)."""
+    width, num_samples = 1.2, 300
+    params = ORACLE.with_exact_posterior(ORACLE.params)
+    encoder = params["encoder"]
+    wide = params | {"encoder": encoder | {"log_scale": encoder["log_scale"] + math.log(width)}}
+    weight, mean, scale = decoder()
+    rng = np.random.default_rng(3)
+    xs = rng.normal(size=(2000, LATENT)) @ weight.T + mean + scale * rng.normal(size=(2000, EVENT))
+    xs = xs.astype(np.float32)
+    relative_variance = (width**2 / math.sqrt(2 * width**2 - 1)) ** LATENT - 1
+    return Replicates(estimate(wide, xs, num_samples=num_samples), exact_evidence(xs), num_samples, relative_variance)
+
+
+def test_the_standard_error_is_the_spread_of_the_estimates(replicates):
+    """(value − exact)/standard error is N(0, 1) over the examples: its square sums to a χ²; none lies far out."""
+    z = (replicates.estimates.value - replicates.exact) / replicates.estimates.standard_error
+    low, high = scipy.stats.chi2.interval(1 - FALSE_ALARMS, len(z))
+    assert low < np.sum(z**2) < high
+    assert np.abs(z).max() < scipy.stats.norm.isf(FALSE_ALARMS / (2 * len(z)))
+
+
+def test_the_value_is_low_by_half_its_variance(replicates):
+    """log of an unbiased estimate: E[value] = log p(x) − ½ var, to first order (Jensen)."""
+    bias = -0.5 * replicates.relative_variance / replicates.num_samples
+    assert_mean(1 + replicates.estimates.value - replicates.exact, 1 + bias, resolution=0.01)
+
+
+def test_the_standard_error_has_its_exact_value(replicates):
+    exact = math.sqrt(replicates.relative_variance / replicates.num_samples)
+    np.testing.assert_allclose(replicates.estimates.standard_error.mean(), exact, rtol=0.01)
+
+
+def test_the_effective_sample_size_has_its_exact_value(replicates):
+    """K / (1 + relative variance of a weight)."""
+    exact = replicates.num_samples / (1 + replicates.relative_variance)
+    np.testing.assert_allclose(replicates.estimates.effective_sample_size.mean(), exact, rtol=0.01)
+
+
+def test_the_elbo_is_unbiased():
+    """E3: with a q away from the posterior, the mean over 4,000 keys is the exact L(x)."""
+    x = XS[0]
+    elbo = estimate(ORACLE.params, np.tile(x, (4000, 1)), num_samples=8, seed=4).elbo
+    exact = ORACLE.elbo(ORACLE.params, jnp.asarray(x))
+    assert exact_evidence(x) - exact > 0.5
+    assert_mean(elbo, exact, resolution=0.02)
+
+
+def test_dataset_evidence_is_the_means_with_the_standard_errors_of_means():
+    rng = np.random.default_rng(5)
+    values, elbos = (rng.normal(-90, 20, size=7).astype(np.float32) for _ in range(2))
+    fields = evaluation.dataset_evidence(
+        LogEvidence(*map(jnp.asarray, (values, values, values, elbos))), num_samples=50
+    )
+    exact = {
+        "elbo": elbos.mean(dtype=np.float64),
+        "elbo_standard_error": scipy.stats.sem(elbos.astype(np.float64)),
+        "nll": -values.mean(dtype=np.float64),
+        "nll_standard_error": scipy.stats.sem(values.astype(np.float64)),
+        "nll_num_samples": 50,
+        "num_examples": 7,
+    }
+    assert fields._asdict() == pytest.approx(exact, rel=1e-12)
+
+
+def test_one_example_has_no_standard_error():
+    one = jnp.asarray([-80.0])
+    fields = evaluation.dataset_evidence(LogEvidence(one, one, one, one), num_samples=50)
+    assert fields.nll == 80.0
+    assert math.isnan(fields.nll_standard_error)
+
+
+def bad(xs=XS, num_keys: int = 5, num_samples: int = 2, chunk_size: int = 2):
+    return evaluation.log_evidence(
+        ORACLE.params, keys(num_keys), xs, vae=ORACLE.vae, num_samples=num_samples, chunk_size=chunk_size
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_samples": 0}, "must be at least 1, got 0 and 2"),
+        ({"chunk_size": 0}, "must be at least 1, got 2 and 0"),
+        ({"num_keys": 4}, r"one key for each example: got keys of shape \(4,\) for \[5\] examples"),
+        ({"xs": (XS, XS[:3])}, r"one key for each example: got keys of shape \(5,\) for \[3, 5\] examples"),
+    ],
+    ids=["no-samples", "no-chunk", "fewer-keys", "torn-examples"],
+)
+def test_what_cannot_be_estimated_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        bad(**options)
+
+
+def test_raw_keys_are_refused():
+    raw = jax.random.key_data(keys(5))
+    with pytest.raises(TypeError):
+        evaluation.log_evidence(ORACLE.params, raw, XS, vae=ORACLE.vae, num_samples=2)

@@ -1,0 +1,102 @@
+"""Figures: the arrays that are drawn, without matplotlib's global state."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from vae_jax import figures
+
+LINE = 0.5  # the grey between the images
+
+
+def picture(figure: Figure) -> np.ndarray:
+    """The one array that is drawn."""
+    (axes,) = figure.axes
+    (image,) = axes.images
+    return np.asarray(image.get_array())
+
+
+def grid(channels: int) -> np.ndarray:
+    """Two rows and three columns of images of 4×5 pixels."""
+    return np.random.default_rng(0).uniform(size=(2, 3, 4, 5, channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_image_grid_puts_every_image_in_its_place(channels):
+    """Each inside a frame of one grey pixel, shared with its neighbours."""
+    images = grid(channels)
+    drawn = picture(figures.image_grid(images))
+    expected = np.full((2 * 5 + 1, 3 * 6 + 1, channels), LINE)
+    for row in range(2):
+        for column in range(3):
+            top, left = 1 + row * 5, 1 + column * 6
+            expected[top : top + 4, left : left + 5] = images[row, column]
+    np.testing.assert_allclose(drawn, expected[..., 0] if channels == 1 else expected, rtol=1e-6)
+
+
+def test_image_grid_maps_zero_to_black_and_one_to_white():
+    """Whatever values are there: a picture that is all 0.4 is dark grey."""
+    (axes,) = figures.image_grid(np.full((1, 1, 2, 2, 1), 0.4)).axes
+    (image,) = axes.images
+    assert image.get_clim() == (0, 1)
+    levels = image.cmap(image.norm(np.array([0.0, 1.0])))[:, :3]
+    np.testing.assert_array_equal(levels, [[0, 0, 0], [1, 1, 1]])
+
+
+def test_image_grid_clips_values_outside_the_unit_interval():
+    drawn = picture(figures.image_grid(np.array([-3.0, 0.25, 7.0]).reshape(1, 3, 1, 1, 1)))
+    np.testing.assert_allclose(drawn[1, 1::2], [0, 0.25, 1])
+
+
+def test_image_grid_writes_its_labels_at_their_rows_and_columns():
+    figure = figures.image_grid(
+        grid(1), title="t", xlabel="x", ylabel="y", row_labels=["r0", "r1"], column_labels=["c0", "c1", "c2"]
+    )
+    (axes,) = figure.axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "x", "y")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["r0", "r1"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["c0", "c1", "c2"]
+    np.testing.assert_allclose(axes.get_yticks(), [1 + 1.5, 6 + 1.5])
+    np.testing.assert_allclose(axes.get_xticks(), [1 + 2, 7 + 2, 13 + 2])
+
+
+def test_learning_curves_draw_every_series_under_its_name():
+    curves = {"training": ([10, 20, 30], [3.0, 2.0, 1.5]), "validation": ([30], [2.5])}
+    (axes,) = figures.learning_curves(curves, ylabel="nats").axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines == {"training": [[10, 3.0], [20, 2.0], [30, 1.5]], "validation": [[30, 2.5]]}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training", "validation"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "nats")
+
+
+def test_learning_curves_leave_out_the_steep_beginning():
+    """The first tenth of a curve does not widen the axis; a value that is not finite does not either."""
+    values = [-1e6, -1e5, *np.linspace(-100, -90, 17), float("nan")]
+    (axes,) = figures.learning_curves({"training": (list(range(20)), values)}, ylabel="nats").axes
+    low, high = axes.get_ylim()
+    assert -101 < low < -100
+    assert -90 < high < -89
+
+
+def test_learning_curves_of_a_run_without_measurements_are_empty(tmp_path):
+    """A run too short to be validated still has a figure."""
+    figure = figures.learning_curves({"training": ([1], [2.0]), "validation": ([], [])}, ylabel="nats")
+    figure.savefig(tmp_path / "curves.png")
+    assert [len(line.get_xydata()) for line in figure.axes[0].lines] == [1, 0]
+
+
+def test_no_global_state_is_made():
+    """In a process of its own: pyplot, which keeps figures alive and may want a display, is never imported."""
+    code = """
+import io, sys
+import numpy as np
+from vae_jax import figures
+figures.image_grid(np.zeros((1, 2, 3, 3, 1))).savefig(io.BytesIO())
+figures.learning_curves({"a": ([1, 2], [3.0, 4.0])}, ylabel="nats").savefig(io.BytesIO())
+print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True", "False"]

@@ -1,0 +1,101 @@
+"""Every way to spread a batch over devices gives the steps of one device.
+
+Under plain SGD, whose steps are as long as the gradients: Adam would hide gradients too large by one factor.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.parallel_program import FLOOR, NUM_DEVICES, WAYS
+from vae_jax import parallel
+
+TOLERANCE = 1e-5
+LOSSES = ("negative_elbo", "free_bits")
+SPREAD = tuple(way for way in WAYS if way != "single")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[str, np.ndarray]:
+    """What tests/parallel_program.py computed on eight devices."""
+    path = tmp_path_factory.mktemp("parallel") / "results.npz"
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={NUM_DEVICES}",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # the time goes into compilation
+    }
+    command = [sys.executable, str(Path(__file__).with_name("parallel_program.py")), str(path)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def test_there_are_eight_devices(results):
+    assert results["num_devices"] == NUM_DEVICES
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_parameters_move_by_more_than_the_tolerance(results, loss):
+    """The control of the test below: every parameter would be seen to move wrongly."""
+    movement = np.abs(results[f"{loss}/single/params"] - results["start"])
+    assert np.median(movement) > 1000 * TOLERANCE
+    assert movement.min() > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("way", SPREAD)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_parameters_after_twenty_steps_are_those_of_one_device(results, loss, way):
+    np.testing.assert_allclose(
+        results[f"{loss}/{way}/params"], results[f"{loss}/single/params"], rtol=0, atol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("way", SPREAD)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_metrics_of_every_step_are_those_of_one_device(results, loss, way):
+    """Of the global batch: the loss and its terms, and the norm of the averaged gradient."""
+    for name in ("loss", "reconstruction", "kl", "effective_sample_size", "gradient_norm"):
+        expected = results[f"{loss}/single/{name}"]
+        assert expected.shape == (20,)
+        np.testing.assert_allclose(results[f"{loss}/{way}/{name}"], expected, rtol=1e-5, atol=TOLERANCE, err_msg=name)
+
+
+def test_free_bits_have_dimensions_above_and_below_the_floor(results):
+    """The control of the batch-level loss: at the beginning and at the end, two of four dimensions are above."""
+    for kls in results["free_bits/kls"]:
+        assert kls[:2].min() > 1.2 * FLOOR
+        assert kls[2:].max() < 0.8 * FLOOR
+
+
+@pytest.mark.parametrize("backend", parallel.BACKENDS)
+def test_an_uneven_batch_is_refused_naming_the_numbers(results, backend):
+    message = "a batch of 10 cannot be divided evenly among 8 devices; use a multiple of 8"
+    assert str(results[f"refusal/{backend}"]) == message
+
+
+def test_an_unknown_backend_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown backend 'shardmap'\. Did you mean 'shard_map'"):
+        parallel.data_parallel(
+            lambda state, key, data, index: (state, {}), mesh=parallel.data_mesh(), backend="shardmap"
+        )
+
+
+def test_the_step_sees_an_axis_where_there_is_one():
+    assert [parallel.axis_name(backend) for backend in ("jit", "pmap", "shard_map")] == [
+        None,
+        parallel.AXIS,
+        parallel.AXIS,
+    ]
+
+
+def test_a_mesh_may_be_of_some_devices():
+    device = jax.devices()[-1]
+    mesh = parallel.data_mesh([device])
+    assert (mesh.axis_names, list(mesh.devices.flat)) == ((parallel.AXIS,), [device])

@@ -1,0 +1,137 @@
+"""A run's folder as (vae, params, config)."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vae_jax import networks, runs, training
+
+EVENT = (2, 3, 1)
+DATA_MEAN = np.random.default_rng(0).uniform(0.05, 0.95, size=EVENT)
+NETWORK: dict[str, Any] = {
+    "latent_dim": 2,
+    "hidden": (5, 4),
+    "activation": "silu",
+    "posterior": "full",
+    "prior": "standard_normal",
+    "likelihood": "gaussian_shared",
+    "scale": 0.1 + 0.2,
+}
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    model = {**NETWORK, "network": "mlp", "hidden": [5, 4], "center_input": True, "data_bias": True, **changes}
+    return {"seed": 3, "model": model, "training": {"learning_rate": 1e-3, "clip_norm": None}}
+
+
+def drawn_params(vae, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(vae.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype), shapes)
+
+
+def the_vae():
+    """What `config` describes, built without it."""
+    return networks.mlp(event_shape=EVENT, input_mean=DATA_MEAN, output_mean=DATA_MEAN, **NETWORK)
+
+
+def write_run(workdir: Path, *seeds: int, **changes: Any) -> Path:
+    """Checkpoints of `the_vae` at steps 10, 20, …, as `experiments.train` writes them."""
+    metadata = {"config": config(**changes), "event_shape": EVENT, "data_mean": DATA_MEAN.ravel().tolist()}
+    with training.Checkpoints(workdir / "checkpoints") as checkpoints:
+        for number, seed in enumerate(seeds, start=1):
+            state = training.init_state(drawn_params(the_vae(), seed), optax.adam(0.1), average=True)
+            average = jax.tree.map(jnp.zeros_like, state.params)
+            checkpoints.save(state._replace(step=jnp.int32(10 * number), average=average), metadata)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"), 1, 2)
+
+
+def test_a_loaded_model_gives_the_same_outputs(workdir):
+    """To the last bit: q(z|x), p(x|z) and all that they are made of."""
+    vae, params, _ = runs.load(workdir)
+
+    def outputs(vae, params):
+        q = vae.encode(params, jnp.asarray(DATA_MEAN**2, jnp.float32))
+        p = vae.decode(params, jnp.asarray([0.3, -1.0]))
+        return q.mean, q.scale, p.mean, p.scale
+
+    expected = outputs(the_vae(), drawn_params(the_vae(), 2))
+    chex.assert_trees_all_equal(outputs(vae, params), expected)
+    assert all(np.abs(output).max() > 0 for output in expected)
+
+
+def test_the_parameters_are_the_raw_ones_of_the_latest_checkpoint(workdir):
+    _, params, _ = runs.load(workdir)
+    chex.assert_trees_all_equal(params, drawn_params(the_vae(), 2))
+
+
+def test_the_config_is_the_one_that_was_saved(workdir):
+    """Read-only, its floats to the last bit."""
+    _, _, loaded = runs.load(str(workdir))
+    assert (loaded.seed, loaded.model.scale, loaded.training.clip_norm) == (3, 0.1 + 0.2, None)
+    assert tuple(loaded.model.hidden) == (5, 4)
+    with pytest.raises(AttributeError):
+        loaded.seed = 4
+
+
+@pytest.mark.parametrize("center_input", [False, True])
+@pytest.mark.parametrize("data_bias", [False, True])
+def test_the_data_mean_goes_where_the_config_says(center_input, data_bias):
+    model = config(center_input=center_input, data_bias=data_bias)["model"]
+    vae = runs.build_vae(model, event_shape=EVENT, data_mean=DATA_MEAN)
+    means = {"input_mean": DATA_MEAN if center_input else None, "output_mean": DATA_MEAN if data_bias else None}
+    assert vae is networks.mlp(event_shape=EVENT, **means, **NETWORK)
+
+
+def test_every_network_is_built_by_its_name():
+    for name, network in networks.NETWORKS.items():
+        model = config(network=name, center_input=False, data_bias=False)["model"]
+        assert runs.build_vae(model, event_shape=EVENT, data_mean=DATA_MEAN) is network(event_shape=EVENT, **NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "mpl"}, r"unknown network 'mpl'\. Did you mean 'mlp'"),
+        ({"likelihood": "bernouli"}, r"unknown likelihood 'bernouli'\. Did you mean 'bernoulli'"),
+        ({"hidden": [5, 0]}, "hidden sizes must be positive"),
+        ({"scale": math.nan}, "scale must be a finite number"),
+    ],
+    ids=["network", "likelihood", "hidden", "scale"],
+)
+def test_a_model_that_cannot_be_built_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        runs.build_vae(config(**changes)["model"], event_shape=EVENT, data_mean=DATA_MEAN)
+
+
+def test_a_config_that_does_not_describe_the_checkpoint_is_refused(tmp_path):
+    write_run(tmp_path, 1, latent_dim=3)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(tmp_path))}\S*10 does not fit this model"):
+        runs.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_a_folder_without_a_run_is_named_and_left_as_it_is(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(str(tmp_path / name))} holds no run"):
+        runs.load(tmp_path / name)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
+
+
+def test_a_run_that_has_not_reached_a_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(str(tmp_path))}\S* holds no whole checkpoint"):
+        runs.load(tmp_path)
