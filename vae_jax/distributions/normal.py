@@ -59,8 +59,7 @@ class DiagonalNormal:
 
     def transform(self, noise: Float[Array, "*event"]) -> tuple[Float[Array, "*event"], Float[Array, ""]]:
         """z = μ + σe, and log q(z) = log N(e; 0, I) − Σ log σ (E10, E14)."""
-        log_scale = jnp.broadcast_to(jnp.log(self.scale), self.mean.shape)
-        return self.mean + self.scale * noise, _standard_log_prob(noise) - jnp.sum(log_scale)
+        return self.mean + self.scale * noise, _standard_log_prob(noise) - self._log_det()
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
         return self.mean + self.scale * self.noise(key)
@@ -69,8 +68,11 @@ class DiagonalNormal:
         check_event(value, self.event_shape, "DiagonalNormal")
         # Flattened: XLA's CPU backend takes four times as long over an image's trailing axis of one channel.
         value, mean, scale = jnp.ravel(value), jnp.ravel(self.mean), jnp.ravel(self.scale)
-        log_scale = jnp.broadcast_to(jnp.log(scale), mean.shape)
-        return _standard_log_prob((value - mean) / scale) - jnp.sum(log_scale)
+        return _standard_log_prob((value - mean) / scale) - self._log_det()
+
+    def _log_det(self) -> Float[Array, ""]:
+        # A shared σ times its count: the sum of 784 equal logarithms is off by 0.004 nats in float32.
+        return jnp.sum(jnp.log(jnp.ravel(self.scale))) * (self.mean.size // self.scale.size)
 
 
 @pytree_dataclass

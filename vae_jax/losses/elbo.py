@@ -105,8 +105,8 @@ def _over_samples(function: Callable[[Any], Any], values: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], values)))
 
 
-def _log_likelihood(vae: VAE, params: Params, x: Any, z: Any) -> tuple[Float[Array, ""], Float[Array, ""] | None]:
-    """log p(x|z), and the mean variance of a Gaussian p(x|z), which decides the weight of its squared error (E5)."""
+def _log_likelihood(vae: VAE, params: Params, x: Any, z: Any) -> tuple[Float[Array, "..."], Float[Array, ""] | None]:
+    """log p(x|z), and the mean variance of a Gaussian p(x|z): what decides the weight of its squared error (E5)."""
     p = vae.decode(params, z)
     return p.log_prob(x), _mean_variance(p)
 

@@ -1,5 +1,7 @@
 """Linear-Gaussian models: everything in closed form."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
@@ -9,7 +11,7 @@ from ..keys import check_key
 from ..model import VAE, Params
 from .oracle import Oracle
 
-_Matrix = Float[Array, "rows columns"]
+_Matrix = Float[Array, "_ _"]
 
 
 def linear_gaussian(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
@@ -24,19 +26,20 @@ def linear_gaussian(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> 
     Source: Bishop 2006, Pattern Recognition and Machine Learning, equations 2.113–2.117.
     """
     check_key(key)
-    keys = jax.random.split(key, 6)
-    params = {
-        "decoder": {
+
+    def init(key: Key[Array, ""]) -> Params:
+        keys = jax.random.split(key, 6)
+        decoder = {
             "weight": jax.random.normal(keys[0], (event_dim, latent_dim)),
             "mean": jax.random.normal(keys[1], (event_dim,)),
             "noise": 0.3 * jax.random.normal(keys[2], (event_dim, event_dim)),
-        },
-        "encoder": {
+        }
+        encoder = {
             "weight": 0.3 * jax.random.normal(keys[3], (latent_dim, event_dim)),
             "mean": 0.3 * jax.random.normal(keys[4], (latent_dim,)),
             "scale": 0.3 * jax.random.normal(keys[5], (latent_dim, latent_dim)) - 0.5 * jnp.eye(latent_dim),
-        },
-    }
+        }
+        return {"decoder": decoder, "encoder": encoder}
 
     def encode(params: Params, x: Float[Array, " event"]) -> MultivariateNormal:
         encoder = params["encoder"]
@@ -53,7 +56,7 @@ def linear_gaussian(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> 
         encoder = {"weight": weight, "mean": -weight @ decoder["mean"], "scale": log_diagonal}
         return {"decoder": decoder, "encoder": encoder}
 
-    return _oracle(VAE(lambda key: params, encode, decode, _prior(latent_dim)), params, with_exact_posterior)
+    return _oracle(key, VAE(init, encode, decode, _prior(latent_dim)), with_exact_posterior)
 
 
 def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
@@ -72,21 +75,22 @@ def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
     check_key(key)
     if latent_dim > event_dim:
         raise ValueError(f"ppca needs latent_dim <= event_dim, got {latent_dim} > {event_dim}")
-    keys = jax.random.split(key, 6)
-    directions = jnp.linalg.qr(jax.random.normal(keys[0], (event_dim, latent_dim)))[0]
-    lengths = 1.0 + jax.random.uniform(keys[1], (latent_dim,))
-    params = {
-        "decoder": {
+
+    def init(key: Key[Array, ""]) -> Params:
+        keys = jax.random.split(key, 6)
+        directions = jnp.linalg.qr(jax.random.normal(keys[0], (event_dim, latent_dim)))[0]
+        lengths = 1.0 + jax.random.uniform(keys[1], (1, latent_dim))
+        decoder = {
             "weight": directions * lengths,
             "mean": jax.random.normal(keys[2], (event_dim,)),
             "log_scale": jnp.asarray(-0.3),
-        },
-        "encoder": {
+        }
+        encoder = {
             "weight": 0.3 * jax.random.normal(keys[3], (latent_dim, event_dim)),
             "mean": 0.3 * jax.random.normal(keys[4], (latent_dim,)),
             "log_scale": 0.3 * jax.random.normal(keys[5], (latent_dim,)) - 0.5,
-        },
-    }
+        }
+        return {"decoder": decoder, "encoder": encoder}
 
     def encode(params: Params, x: Float[Array, " event"]) -> DiagonalNormal:
         encoder = params["encoder"]
@@ -104,10 +108,10 @@ def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
         encoder = {"weight": weight, "mean": -weight @ decoder["mean"], "log_scale": -0.5 * jnp.log(precisions)}
         return {"decoder": decoder, "encoder": encoder}
 
-    return _oracle(VAE(lambda key: params, encode, decode, _prior(latent_dim)), params, with_exact_posterior)
+    return _oracle(key, VAE(init, encode, decode, _prior(latent_dim)), with_exact_posterior)
 
 
-def _oracle(vae: VAE, params: Params, with_exact_posterior) -> Oracle:
+def _oracle(key: Key[Array, ""], vae: VAE, with_exact_posterior: Callable[[Params], Params]) -> Oracle:
     """The closed forms, read off the model itself: p(x|z) is affine in z, q(z|x) Gaussian."""
 
     def likelihood(params: Params) -> tuple[_Matrix, Float[Array, " event"], _Matrix]:
@@ -134,10 +138,10 @@ def _oracle(vae: VAE, params: Params, with_exact_posterior) -> Oracle:
         kl = 0.5 * (jnp.sum(scale**2) + jnp.sum(m**2) - m.size) - log_det
         return reconstruction - kl
 
-    return Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior)
+    return Oracle(vae, jax.jit(vae.init)(key), log_evidence, posterior, elbo, with_exact_posterior)
 
 
-def _prior(latent_dim: int):
+def _prior(latent_dim: int) -> Callable[[Params], DiagonalNormal]:
     return lambda params: standard_normal(latent_dim)
 
 
