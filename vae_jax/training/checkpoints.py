@@ -80,8 +80,8 @@ class Checkpoints:
                 there, here = stored.get(name, "absent"), wanted.get(name, "absent")
                 if there != here:
                     raise ValueError(
-                        f"the checkpoint {self.directory / str(step)} does not fit this model: {part}.{name} is {there} "
-                        f"there and {here} here"
+                        f"the checkpoint {self.directory / str(step)} does not fit this model: {part}.{name} "
+                        f"is {there} there and {here} here"
                     )
 
 
