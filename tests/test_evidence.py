@@ -221,5 +221,5 @@ def test_what_cannot_be_estimated_is_refused(options, message):
 
 def test_raw_keys_are_refused():
     raw = jax.random.key_data(keys(5))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"parameter 'keys'|key must be a typed PRNG key"):
         evaluation.log_evidence(ORACLE.params, raw, XS, vae=ORACLE.vae, num_samples=2)

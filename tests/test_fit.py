@@ -119,7 +119,7 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others():
     assert np.abs(params - other).max() > 0.1
 
 
-def fit_badly(key: jax.Array = None, batch_size: int = 2):
+def fit_badly(key: jax.Array, batch_size: int = 2):
     loss = lambda params, keys, batch: (jnp.sum(params), None)
     options = {"optimizer": optax.sgd(0.1), "num_steps": 1, "batch_size": batch_size}
     return training.fit(loss, jnp.zeros(2), key, np.zeros((3, 1)), **options)
@@ -132,5 +132,5 @@ def test_a_batch_that_the_data_cannot_fill_is_refused(batch_size):
 
 
 def test_a_raw_key_is_refused():
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"parameter 'key'|key must be a typed PRNG key"):
         fit_badly(jax.random.PRNGKey(0))

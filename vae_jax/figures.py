@@ -11,7 +11,7 @@ Images = Float[ArrayLike, "rows columns height width channels"]
 _INCHES_PER_IMAGE = 0.5
 
 
-def learning_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylabel: str) -> Figure:
+def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], *, ylabel: str) -> Figure:
     """Lines of values against steps, one for each name.
 
     The vertical axis leaves out the steep beginning: it spans what the curves do after their first tenth.

@@ -79,7 +79,6 @@ def log_evidence(
             f"log_evidence needs one key for each example: got keys of shape {np.shape(keys)} for "
             f"{sorted(num_examples)} examples"
         )
-    check_key(keys[0])
     return _log_evidence(params, keys, xs, vae=vae, num_samples=num_samples, chunk_size=chunk_size)
 
 
@@ -104,6 +103,7 @@ def _log_evidence(params, keys, xs, *, vae: VAE, num_samples: int, chunk_size: i
 
     def one(example: tuple[Key[Array, ""], Any]) -> LogEvidence:
         key, x = example
+        check_key(key)
         q, prior = vae.encode(params, x), vae.prior(params)
 
         def log_weight(sample: Int[Array, ""]) -> Float[Array, ""]:

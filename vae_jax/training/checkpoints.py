@@ -74,7 +74,8 @@ class Checkpoints:
         """Compares names and shapes first: a restore that fails inside Orbax leaves its threads' tracebacks behind."""
         metadata = self._manager.item_metadata(step)
         for part, template in templates.items():
-            stored = {} if metadata[part] is None else _shapes(metadata[part].tree, lambda path, leaf: leaf.name)
+            saved = metadata[part] if part in metadata else None
+            stored = {} if saved is None else _shapes(saved.tree, lambda path, leaf: leaf.name)
             wanted = _shapes(template, lambda path, leaf: jax.tree_util.keystr(path, simple=True, separator="."))
             for name in {**wanted, **stored}:
                 there, here = stored.get(name, "absent"), wanted.get(name, "absent")
@@ -85,9 +86,9 @@ class Checkpoints:
                     )
 
 
-def _shapes(tree: Any, name: Callable[[Any, Any], str]) -> dict[str, tuple[int, ...]]:
+def _shapes(tree: Any, name: Callable[[Any, Any], str]) -> dict[str, str]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {name(path, leaf): tuple(leaf.shape) for path, leaf in leaves}
+    return {name(path, leaf): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _parts(state: TrainState) -> dict[str, Any]:

@@ -59,10 +59,9 @@ def beta_schedule(name: str, *, beta: float, anneal_steps: int, num_cycles: int 
     rising = 0.5 if name == "cyclical" else 1.0
     if cycles < 1 or anneal_steps < cycles:
         raise ValueError(f"{name} β needs anneal_steps >= num_cycles >= 1, got {anneal_steps} and {cycles}")
-    period = anneal_steps / cycles
 
     def schedule(step):
-        position = jnp.where(step < anneal_steps, jnp.mod(step, period) / period, 1.0)
+        position = jnp.where(step < anneal_steps, jnp.mod(step * cycles, anneal_steps) / anneal_steps, 1.0)
         return beta * jnp.minimum(position / rising, 1.0)
 
     return schedule

@@ -33,9 +33,10 @@ class TrainState(NamedTuple):
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
     """The state before the first step; `average` keeps a weight average, which starts at `params`."""
-    # Copies: a training loop donates the state, and the caller's params must outlive it.
-    copy = lambda: jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
-    return TrainState(jnp.zeros((), jnp.int32), copy(), optimizer.init(params), copy() if average else None)
+    # Copies: a training loop donates the state, and the caller's params must outlive it. Of a strong type: a weak one
+    # becomes strong in the first step, and the second would compile again.
+    copy = lambda: jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf), copy=True), params)
+    return TrainState(jnp.zeros((), jnp.int32), copy(), optimizer.init(copy()), copy() if average else None)
 
 
 def train_step(
