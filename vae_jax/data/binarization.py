@@ -16,13 +16,18 @@ def unit_interval(image: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
 
 
 def binarize(key: Key[Array, ""], image: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
-    """One Bernoulli draw per pixel of ONE image, with the pixel's grey value as its probability; zeros and ones.
+    """One Bernoulli draw per pixel of ONE image, with its value / 255 as the probability (to 2⁻¹⁶); zeros and ones.
 
     Drawn afresh at every step this is dynamic (stochastic) binarisation.
 
     Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
     """
-    return jax.random.bernoulli(key, unit_interval(image)).astype(jnp.float32)
+    values = jnp.asarray(image)
+    # Sixteen bits a pixel, two pixels a word: half the random numbers of a uniform draw, a tenth of a training step of
+    # 784-500-20. A number below 65,536 is below 257 v with probability v/255 (1 − 2⁻¹⁶), and white is always white.
+    words = jax.random.bits(key, (-(-values.size // 2),), jnp.uint32)
+    numbers = jnp.concatenate([words >> 16, words & 0xFFFF])[: values.size].reshape(values.shape)
+    return ((numbers < 257 * values.astype(jnp.uint32)) | (values == 255)).astype(jnp.float32)
 
 
 def binarize_once(key: Key[Array, ""], images: UInt8[np.ndarray, "n ..."]) -> UInt8[np.ndarray, "n ..."]:

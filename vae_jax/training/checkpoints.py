@@ -74,7 +74,7 @@ class Checkpoints:
         """Compares names and shapes first: a restore that fails inside Orbax leaves its threads' tracebacks behind."""
         metadata = self._manager.item_metadata(step)
         for part, template in templates.items():
-            saved = metadata[part] if part in metadata else None
+            saved = metadata.get(part)
             stored = {} if saved is None else _shapes(saved.tree, lambda path, leaf: leaf.name)
             wanted = _shapes(template, lambda path, leaf: jax.tree_util.keystr(path, simple=True, separator="."))
             for name in {**wanted, **stored}:
