@@ -44,7 +44,7 @@ def draw(config: Config, experiment: setup.Experiment, params: Any, lines: list[
 
 
 def _learning_curves(lines):
-    def curve(split: str, name: str) -> tuple[list[float], list[float]]:
+    def curve(split: str, name: str) -> tuple[list[int], list[float]]:
         chosen = [line for line in lines if line["split"] == split and name in line]
         return [line["step"] for line in chosen], [line[name] for line in chosen]
 

@@ -1,5 +1,6 @@
-"""Where a run's numbers go: metrics.jsonl, TensorBoard, and the terminal."""
+"""Where a run's numbers go: metrics.jsonl, TensorBoard, Weights & Biases if asked for, and the terminal."""
 
+import importlib
 import json
 import sys
 import time
@@ -10,13 +11,19 @@ from typing import Any
 import tensorboardX
 from tqdm import tqdm
 
+from .cli import UserError
 from .workdir import METRICS
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard events of a run, from a given step on: later lines of a killed run are dropped."""
+    """metrics.jsonl and TensorBoard events of a run, from a given step on: later lines of a killed run are dropped.
 
-    def __init__(self, workdir: Path, *, step: int) -> None:
+    With `wandb_project` also a Weights & Biases run, named after the workdir, with `config`.
+    """
+
+    def __init__(
+        self, workdir: Path, *, step: int, wandb_project: str | None = None, config: dict[str, Any] | None = None
+    ) -> None:
         path = workdir / METRICS
         self.lines = [line for line in read_metrics(path) if line["step"] <= step]
         kept = path.with_suffix(".partial")
@@ -26,6 +33,11 @@ class MetricsLog:
         self._start = time.perf_counter() - max((line["seconds"] for line in self.lines), default=0.0)
         self._file = path.open("a")
         self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+        self._wandb = None
+        if wandb_project is not None:
+            self._wandb = import_wandb().init(
+                project=wandb_project, name=workdir.name, dir=str(workdir), config=config, resume="allow"
+            )
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -35,6 +47,8 @@ class MetricsLog:
     ) -> None:
         self._file.close()
         self._events.close()
+        if self._wandb is not None:
+            self._wandb.finish()
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         """One line: {"step", "split", "seconds", ...values}."""
@@ -44,10 +58,20 @@ class MetricsLog:
         self._file.flush()
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
+        if self._wandb is not None:
+            self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
 
     def seconds(self) -> float:
         """Wall-clock seconds of the run, those before a kill included."""
         return time.perf_counter() - self._start
+
+
+def import_wandb() -> Any:
+    """The optional package; raises `UserError` naming the extra where it is not installed."""
+    try:
+        return importlib.import_module("wandb")
+    except ModuleNotFoundError as error:
+        raise UserError("--wandb_project needs the package wandb: pip install 'vae_jax[wandb]'") from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -15,11 +15,12 @@ from vae_jax import parallel, training
 
 from . import cli, drawing, scores, setup, workdir
 from .config import Config, to_dict
-from .metrics import MetricsLog, Progress
+from .metrics import MetricsLog, Progress, import_wandb
 
 _CONFIG = cli.define_config("experiments/configs/digits.py")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of the run's files.")
 _PLATFORM = flags.DEFINE_enum("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
+_WANDB = flags.DEFINE_string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print the config as flags, and exit.")
 
 
@@ -32,6 +33,8 @@ def main() -> None:
     print(f"platform {devices[0].platform}, {len(devices)} device(s): {', '.join(map(str, devices))}", flush=True)
     if _PLATFORM.value not in (None, devices[0].platform):
         raise cli.UserError(f"--require_platform={_PLATFORM.value}, but JAX found {devices[0].platform}")
+    if _WANDB.value is not None:
+        import_wandb()
     with cli.user_errors():
         experiment = setup.build(config)
         setup.check(config, experiment, num_devices=len(devices))
@@ -73,7 +76,10 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
             with cli.user_errors():
                 state = checkpoints.restore(first, state)
             print(f"resuming {folder} from step {first}", flush=True)
-        with MetricsLog(folder, step=first) as log, Progress(num_steps=options.num_steps, step=first) as progress:
+        with (
+            MetricsLog(folder, step=first, wandb_project=_WANDB.value, config=to_dict(config)) as log,
+            Progress(num_steps=options.num_steps, step=first) as progress,
+        ):
 
             def on_metrics(step: int, metrics: dict[str, np.ndarray]) -> None:
                 values = {name: float(np.mean(metric, dtype=np.float64)) for name, metric in metrics.items()}

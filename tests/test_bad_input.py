@@ -37,6 +37,7 @@ COMMANDS = {
     "word_in_a_tuple": Case(("--config.model.hidden=(abc,)",), ("model.hidden", "abc")),
     "unknown_likelihood": Case(("--config.model.likelihood=bernouli",), ("bernouli", "bernoulli")),
     "batch_not_divisible": Case(("--config.training.batch_size=100",), ("100", "3 devices"), devices=3),
+    "wandb_not_installed": Case(("--wandb_project=x",), ("vae_jax[wandb]",)),
     "platform_not_there": Case(("--require_platform=gpu",), ("gpu", "cpu")),
 }
 
