@@ -9,8 +9,15 @@
 # ACCELERATOR=cpu|cuda|tpu chooses JAX's build; it is detected if unset.
 set -euo pipefail
 
-# Under sbatch $0 is a copy in a spool folder.
-cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")}"
+# Under sbatch $0 is a copy in a spool folder, and the project is where sbatch was called.
+root=$(dirname "$0")
+[ -f "$root/pyproject.toml" ] || root=${SLURM_SUBMIT_DIR:-$root}
+cd "$root"
+
+if [ "${PROCESSES:-1}" != 1 ]; then
+  echo "error: PROCESSES=$PROCESSES: runs of several processes are not supported; unset it" >&2
+  exit 1
+fi
 
 accelerator() {
   if [ -n "${ACCELERATOR:-}" ]; then
@@ -37,7 +44,10 @@ install() {
         [ -x .venv/bin/python ] || uv venv --quiet --python ">=3.11" .venv
         VIRTUAL_ENV=.venv uv pip install --quiet --editable ".[$extras]"
       else
-        [ -x .venv/bin/python ] || "$(python_311)" -m venv .venv
+        if [ ! -x .venv/bin/python ]; then
+          interpreter=$(python_311)
+          "$interpreter" -m venv .venv
+        fi
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
       fi
       for done in ${extras//,/ }; do echo "$stamp" >".venv/installed-$done"; done

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def user_errors() -> Iterator[None]:
     """Turns what the library raises for an illegal argument or a missing file into a `UserError`."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         raise UserError(_message(error)) from error
 
 
@@ -39,7 +40,8 @@ def run(main: Callable[[], None]) -> None:
         except (UserError, OSError) as error:
             _fail(_message(error))
         except FloatingPointError as error:
-            _fail(f"training stopped: {error}. The last checkpoint is kept; try a lower training.learning_rate")
+            advice = "The last checkpoint is kept; try a lower training.learning_rate in a new --workdir"
+            _fail(f"training stopped: {error}. {advice}")
 
     app.run(guarded, flags_parser=_parse_flags)
 
@@ -64,9 +66,10 @@ def checked_config(holder: flags.FlagHolder) -> Config:
 
 
 def print_config(config: Config) -> None:
-    """Every field as the flag that sets it."""
+    """Every field that has a value, as the flag that sets it."""
     for name, _, value in fields(config):
-        print(f"--config.{name}={value}")
+        if value is not None:
+            print(shlex.quote(f"--config.{name}={value}"))
 
 
 def differences(mine: Config, other: dict) -> list[str]:
@@ -89,6 +92,7 @@ def differences(mine: Config, other: dict) -> list[str]:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
+    argv = _joined(argv)
     for argument in argv[1:]:
         name, _, value = argument.lstrip("-").partition("=")
         if name == "config" and value and not Path(value.partition(":")[0]).is_file():
@@ -100,6 +104,18 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError, OSError, SyntaxError, ImportError) as error:
         # What config_flags raises for an unknown field or a config file that cannot be read.
         _fail(_config_message(argv, error))
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`argv` with "--config.x value" written as "--config.x=value", as flags may be given."""
+    joined: list[str] = []
+    for argument in argv:
+        last = joined[-1] if joined else ""
+        if last.startswith("--config") and "=" not in last and not argument.startswith("-"):
+            joined[-1] = f"{last}={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _last_of_each(argv: Sequence[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """The pictures of a run."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,18 @@ from vae_jax import figures
 from vae_jax.distributions import kl_per_dimension
 
 from . import setup
-from .config import Config
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
 
 
-def draw(config: Config, experiment: setup.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
+def draw(experiment: setup.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
     """Writes learning curves, reconstructions, prior samples, a latent traversal and, for two latent dimensions, the
     manifold, as PNG files."""
     folder.mkdir(exist_ok=True)
     key = setup.purpose_key(experiment.key, setup.FIGURES)
     observation_key, sample_key = jax.random.split(key)
     images = experiment.dataset.test.images[:_RECONSTRUCTIONS]
-    observe = jax.jit(functools.partial(setup.observations, config))
-    _, xs = observe(jax.random.split(observation_key, len(images)), images)
+    _, xs = experiment.observe(jax.random.split(observation_key, len(images)), images)
     vae, prior = experiment.vae, experiment.vae.prior(params)
     q = jax.jit(jax.vmap(lambda x: vae.encode(params, x)))(xs)
     decode = jax.jit(jax.vmap(lambda z: vae.decode(params, z).mean))

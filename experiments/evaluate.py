@@ -24,8 +24,8 @@ def main() -> None:
         experiment = setup.build(config)
         step, params = scores.load_evaluated(config, experiment, folder)
     num_samples = _NUM_SAMPLES.value or config.evaluation.num_samples
-    test = scores.test_scores(config, experiment, params, num_samples=num_samples)
-    drawing.draw(config, experiment, params, read_metrics(folder / workdir.METRICS), folder / workdir.FIGURES)
+    test = scores.test_scores(experiment, params, num_samples=num_samples)
+    drawing.draw(experiment, params, read_metrics(folder / workdir.METRICS), folder / workdir.FIGURES)
     evaluation = {"step": step, "weights": scores.evaluated_weights(config), "test": test._asdict()}
     workdir.write_json(folder / workdir.EVALUATION, evaluation)
     print(json.dumps(evaluation, indent=2))

@@ -1,5 +1,6 @@
 """Where a run's numbers go: metrics.jsonl, TensorBoard, Weights & Biases if asked for, and the terminal."""
 
+import contextlib
 import importlib
 import json
 import sys
@@ -79,10 +80,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = []
     if path.exists():
         for line in path.read_text().splitlines():
-            try:
+            with contextlib.suppress(ValueError):
                 lines.append(json.loads(line))
-            except ValueError:
-                break
     return lines
 
 

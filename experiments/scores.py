@@ -1,6 +1,5 @@
 """The figures that a run is judged by."""
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -35,23 +34,21 @@ def load_evaluated(config: Config, experiment: setup.Experiment, folder: Path) -
       ValueError: where it holds another model.
     """
     template = jax.eval_shape(experiment.vae.init, jax.random.key(0))
-    with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
+    with training.Checkpoints(runs.checkpoint_folder(folder), read_only=True) as checkpoints:
         step = runs.newest(checkpoints)
         average = evaluated_weights(config) == "average"
         return step, checkpoints.restore_params(step, template, average=average)
 
 
-def validation_scores(config: Config, experiment: setup.Experiment, params: Any) -> dict[str, float]:
+def validation_scores(experiment: setup.Experiment, params: Any) -> dict[str, float]:
     """The ELBO of the validation split and its standard error, with the same noise at every call."""
-    scores = _scores(config, experiment, params, "validation", setup.VALIDATION, _VALIDATION_SAMPLES)
+    scores = _scores(experiment, params, "validation", setup.VALIDATION, _VALIDATION_SAMPLES)
     return {"elbo": scores.elbo, "elbo_standard_error": scores.elbo_standard_error}
 
 
-def test_scores(
-    config: Config, experiment: setup.Experiment, params: Any, *, num_samples: int
-) -> evaluation.DatasetEvidence:
+def test_scores(experiment: setup.Experiment, params: Any, *, num_samples: int) -> evaluation.DatasetEvidence:
     """ELBO and importance-sampled negative log-likelihood of the test split, with standard errors."""
-    return _scores(config, experiment, params, "test", setup.TEST, num_samples)
+    return _scores(experiment, params, "test", setup.TEST, num_samples)
 
 
 def params_sha256(params: Any) -> str:
@@ -63,10 +60,10 @@ def params_sha256(params: Any) -> str:
 
 
 def _scores(
-    config: Config, experiment: setup.Experiment, params: Any, split: str, purpose: int, num_samples: int
+    experiment: setup.Experiment, params: Any, split: str, purpose: int, num_samples: int
 ) -> evaluation.DatasetEvidence:
     images = getattr(experiment.dataset, split).images
     keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(images))
-    keys, xs = jax.jit(functools.partial(setup.observations, config))(keys, images)
+    keys, xs = experiment.observe(keys, images)
     estimate = evaluation.log_evidence(params, keys, xs, vae=experiment.vae, num_samples=num_samples)
     return evaluation.dataset_evidence(estimate, num_samples=num_samples)

@@ -1,5 +1,7 @@
 """From a config to the pure functions and arrays that it names."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +31,7 @@ class Experiment(NamedTuple):
     data_mean: np.ndarray
     vae: VAE
     key: jax.Array
+    observe: Callable[[jax.Array, ArrayLike], tuple[jax.Array, jax.Array]]  # `observations`, compiled
 
 
 def build(config: Config) -> Experiment:
@@ -47,7 +50,12 @@ def build(config: Config) -> Experiment:
     if config.data.binarization == "fixed":
         dataset = _binarized(dataset)
     vae = runs.build_vae(to_dict(config)["model"], event_shape=dataset.event_shape, data_mean=data_mean)
-    return Experiment(dataset, data_mean, vae, jax.random.key(config.seed))
+    if config.loss.free_bits and config.loss.kl == "monte_carlo":
+        raise ValueError(
+            "loss.free_bits floors the exact KL of each dimension; loss.kl='monte_carlo' has no effect on it"
+        )
+    observe = jax.jit(functools.partial(observations, config))
+    return Experiment(dataset, data_mean, vae, jax.random.key(config.seed), observe)
 
 
 def purpose_key(key: jax.Array, purpose: int) -> jax.Array:

@@ -29,7 +29,8 @@ def main() -> None:
     if _PRINT_CONFIG.value:
         cli.print_config(config)
         return
-    devices = jax.devices()
+    with cli.user_errors():
+        devices = jax.devices()
     print(f"platform {devices[0].platform}, {len(devices)} device(s): {', '.join(map(str, devices))}", flush=True)
     if _PLATFORM.value not in (None, devices[0].platform):
         raise cli.UserError(f"--require_platform={_PLATFORM.value}, but JAX found {devices[0].platform}")
@@ -71,10 +72,13 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
         "data_mean": experiment.data_mean.ravel().tolist(),
     }
     with training.Checkpoints(folder / workdir.CHECKPOINTS) as checkpoints:
-        first = checkpoints.latest_step() or 0
+        first, earlier = checkpoints.latest_step() or 0, None
+        throughput = training.Throughput()
+        speed = lambda: throughput.examples_per_second or earlier
         if first:
             with cli.user_errors():
                 state = checkpoints.restore(first, state)
+            earlier = checkpoints.metadata(first)["examples_per_second"]
             print(f"resuming {folder} from step {first}", flush=True)
         with (
             MetricsLog(folder, step=first, wandb_project=_WANDB.value, config=to_dict(config)) as log,
@@ -91,11 +95,12 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
                 last = step == options.num_steps
                 if last or step % options.eval_every == 0:
                     params = scores.evaluated_params(state)
-                    log.write(step, "validation", scores.validation_scores(config, experiment, params))
+                    log.write(step, "validation", scores.validation_scores(experiment, params))
                 if last or step % options.checkpoint_every == 0:
-                    checkpoints.save(state, metadata)
+                    with cli.user_errors():
+                        checkpoints.save(state, {**metadata, "examples_per_second": speed()})
 
-            state, throughput = training.run(
+            state = training.run(
                 state,
                 key,
                 images,
@@ -103,30 +108,31 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
                 num_steps=options.num_steps,
                 batch_size=options.batch_size,
                 pauses=(options.log_every, options.eval_every, options.checkpoint_every),
+                throughput=throughput,
                 on_metrics=on_metrics,
                 on_pause=on_pause,
             )
-    finish(config, experiment, state, throughput, log, folder)
+    finish(config, experiment, state, speed(), log, folder)
 
 
 def finish(
     config: Config,
     experiment: setup.Experiment,
     state: training.TrainState,
-    throughput: training.Throughput,
+    examples_per_second: float | None,
     log: MetricsLog,
     folder: Path,
 ) -> None:
     """Evaluates on the test set, draws the figures and, last of all, writes summary.json."""
     print(f"evaluating {len(experiment.dataset.test.images)} test images", flush=True)
     params = scores.evaluated_params(state)
-    test = scores.test_scores(config, experiment, params, num_samples=config.evaluation.num_samples)
-    drawing.draw(config, experiment, params, log.lines, folder / workdir.FIGURES)
+    test = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)
+    drawing.draw(experiment, params, log.lines, folder / workdir.FIGURES)
     summary = {
         "step": int(state.step),
         "params_sha256": scores.params_sha256(state.params),
         "wall_seconds": log.seconds(),
-        "examples_per_second": throughput.examples_per_second,
+        "examples_per_second": examples_per_second,
         "test": test._asdict(),
     }
     workdir.write_json(folder / workdir.SUMMARY, summary)

@@ -18,13 +18,15 @@ def claim(workdir: str, config: Config) -> Path:
     Raises:
       UserError: where it cannot be a folder, holds another config, or files of a run without its config.
     """
+    if not workdir:
+        raise UserError("--workdir is empty; name a folder for the run")
     path = Path(workdir)
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise UserError(f"--workdir={workdir}: {place} is a file, not a folder")
     stored = path / CONFIG
     if stored.exists():
-        changed = differences(config, read_json(stored))
+        changed = differences(config, _read_object(stored))
         if changed:
             raise UserError(
                 f"--workdir={workdir} holds a run of another config; nothing was changed. Choose another workdir, or "
@@ -48,7 +50,7 @@ def read_config(folder: Path) -> Config:
     Raises:
       UserError: where there is none, or it is not one of this version.
     """
-    stored = read_json(folder / CONFIG)
+    stored = _read_object(folder / CONFIG)
     try:
         return from_dict(stored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -63,6 +65,13 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged: it holds no object")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -35,7 +35,9 @@ def random_params(seed: int, *, latent_dim: int = 2) -> dict[str, Any]:
 def trained(optimizer: optax.GradientTransformation = ADAM, *, average: bool = True) -> TrainState:
     """A state whose every array has moved."""
     loss = lambda params, keys, batch: (sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)), None)
-    run = jax.jit(partial(training.train_steps, loss_fn=loss, optimizer=optimizer, average_decay=0.9))
+    run = jax.jit(
+        partial(training.train_steps, loss_fn=loss, optimizer=optimizer, average_decay=0.9 if average else None)
+    )
     state = training.init_state(random_params(0), optimizer, average=average)
     return run(state, jax.random.key(0), np.zeros((1, 1)), np.zeros((STEP, 1), np.int32))[0]
 

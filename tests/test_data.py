@@ -171,3 +171,10 @@ def test_binary_images_stay_as_they_are():
     images = binarized_once(1)[0]
     again = data.binarize(jax.random.key(1), jnp.asarray(images))
     np.testing.assert_array_equal(again, images / 255)
+
+
+@pytest.mark.parametrize("function", [data.unit_interval, lambda image: data.binarize(jax.random.key(0), image)])
+def test_images_that_are_no_bytes_are_refused(function):
+    """Floats in [0, 1] taken for bytes would all be black."""
+    with pytest.raises(ValueError, match=r"bytes.*float32"):
+        function(np.full((2, 2), 0.9, np.float32))

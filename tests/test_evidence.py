@@ -12,7 +12,7 @@ import scipy.special
 import scipy.stats
 
 from tests.statistics_checks import FALSE_ALARMS, assert_mean
-from vae_jax import evaluation, oracles
+from vae_jax import VAE, evaluation, oracles
 from vae_jax.evaluation import LogEvidence
 
 LATENT, EVENT = 2, 3
@@ -207,8 +207,8 @@ def bad(xs=XS, num_keys: int = 5, num_samples: int = 2, chunk_size: int = 2):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_samples": 0}, "must be at least 1, got 0 and 2"),
-        ({"chunk_size": 0}, "must be at least 1, got 2 and 0"),
+        ({"num_samples": 0}, "num_samples must be a whole number of at least 1, got 0"),
+        ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
         ({"num_keys": 4}, r"one key for each example: got keys of shape \(4,\) for \[5\] examples"),
         ({"xs": (XS, XS[:3])}, r"one key for each example: got keys of shape \(5,\) for \[3, 5\] examples"),
     ],
@@ -223,3 +223,16 @@ def test_raw_keys_are_refused():
     raw = jax.random.key_data(keys(5))
     with pytest.raises(TypeError, match=r"parameter 'keys'|key must be a typed PRNG key"):
         evaluation.log_evidence(ORACLE.params, raw, XS, vae=ORACLE.vae, num_samples=2)
+
+
+def test_a_log_density_that_is_no_scalar_is_refused():
+    """A sum that was forgotten would be taken for more samples."""
+
+    class Pixels:
+        def log_prob(self, value):
+            return jnp.zeros(value.shape)
+
+    vae = ORACLE.vae
+    pixels = VAE(vae.init, vae.encode, lambda params, z: Pixels(), vae.prior)
+    with pytest.raises(ValueError, match="must be a scalar"):
+        evaluation.log_evidence(ORACLE.params, keys(5), XS, vae=pixels, num_samples=2)

@@ -86,5 +86,5 @@ def test_a_raw_key_is_refused():
 
 @pytest.mark.parametrize("sizes", [{"event_shape": 0, "latent_dim": 2}, {"event_shape": 3, "latent_dim": 0}])
 def test_a_size_below_one_is_refused(sizes):
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="must be of whole numbers of at least 1"):
         networks.from_linen(Encoder(), Decoder(), **sizes)

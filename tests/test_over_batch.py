@@ -164,3 +164,16 @@ def test_keys_and_examples_of_different_number_are_refused(xs):
 def test_one_key_for_a_batch_is_refused():
     with pytest.raises((ValueError, TypeError)):
         over_batch(negative_elbo)(PARAMS, jax.random.key(4), XS, vae=MODEL)
+
+
+def test_a_distribution_that_is_no_pytree_serves_as_posterior():
+    """Whatever has `sample` and `log_prob` works; what cannot leave a vmap is not among the terms."""
+
+    class Bare:
+        def __init__(self, normal):
+            self.sample, self.log_prob = normal.sample, normal.log_prob
+
+    bare = VAE(MODEL.init, lambda params, x: Bare(MODEL.encode(params, x)), MODEL.decode, MODEL.prior)
+    _, terms = jax.jit(lambda keys: over_batch(negative_elbo)(PARAMS, keys, XS, vae=bare))(keys())
+    assert terms.posterior is None
+    np.testing.assert_allclose(terms.reconstruction, reconstructions(terms), rtol=1e-5)

@@ -107,7 +107,7 @@ def test_every_network_is_built_by_its_name():
     [
         ({"network": "mpl"}, r"unknown network 'mpl'\. Did you mean 'mlp'"),
         ({"likelihood": "bernouli"}, r"unknown likelihood 'bernouli'\. Did you mean 'bernoulli'"),
-        ({"hidden": [5, 0]}, "hidden sizes must be positive"),
+        ({"hidden": [5, 0]}, "hidden must be of whole numbers of at least 1"),
         ({"scale": math.nan}, "scale must be a finite number"),
     ],
     ids=["network", "likelihood", "hidden", "scale"],

@@ -198,3 +198,24 @@ def test_a_raw_key_is_refused():
     arguments = (state_at(SLOPES), jax.random.PRNGKey(0), XS[ROWS], jnp.asarray(ROWS))
     with pytest.raises(TypeError, match=r"parameter 'key'|key must be a typed PRNG key"):
         training.train_step(*arguments, loss_fn=linear_loss, optimizer=SGD)
+
+
+def test_a_fourth_argument_with_a_default_is_no_step():
+    """`lambda params, keys, batch, vae=vae: …` closes over its last argument."""
+    seen = []
+
+    def loss_fn(params, keys, batch, beta=3.0):
+        seen.append(beta)
+        return jnp.sum(params), None
+
+    updated(loss_fn, jnp.ones(2))
+    assert seen == [3.0]
+
+
+@pytest.mark.parametrize(("average", "decay"), [(True, None), (False, 0.9)])
+def test_an_average_without_a_decay_or_a_decay_without_an_average_is_refused(average, decay):
+    state = state_at(jnp.ones(2), average=average)
+    with pytest.raises(ValueError, match="average_decay"):
+        training.train_step(
+            state, key(), XS[ROWS], jnp.asarray(ROWS), loss_fn=noise_loss, optimizer=SGD, average_decay=decay
+        )

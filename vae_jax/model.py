@@ -62,7 +62,7 @@ def reparameterize(
         Cholesky factor [d, d] of the covariance.
 
     Raises:
-      ValueError: where the shape of `scale` is none of these.
+      ValueError: where the shape of `scale` is none of these, or a concrete one is not positive or no Cholesky factor.
       TypeError: where `key` is a raw uint32 key.
 
     Source: Kingma and Welling 2014, arXiv:1312.6114, section 2.4; Rezende et al. 2014, arXiv:1401.4082.

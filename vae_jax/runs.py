@@ -38,22 +38,22 @@ def build_vae(model: Mapping[str, Any], *, event_shape: tuple[int, ...], data_me
     )
 
 
-def load(workdir: str | Path) -> tuple[VAE, Params, FrozenConfigDict]:
+def load(workdir: str | Path, *, average: bool = False) -> tuple[VAE, Params, FrozenConfigDict]:
     """The model of a run of `experiments.train`, its parameters at the latest checkpoint, and its config.
 
-    The parameters are the raw ones, whether or not the run kept a weight average.
+    The parameters are the raw ones. A run that keeps a weight average reports the figures of that: `average=True`.
 
     Raises:
       FileNotFoundError: where there is no checkpoint.
       ValueError: where the checkpoint does not fit the code.
     """
-    with Checkpoints(checkpoint_folder(workdir)) as checkpoints:
+    with Checkpoints(checkpoint_folder(workdir), read_only=True) as checkpoints:
         step = newest(checkpoints)
         metadata = checkpoints.metadata(step)
         event_shape = tuple(metadata["event_shape"])
         data_mean = np.asarray(metadata["data_mean"]).reshape(event_shape)
         vae = build_vae(metadata["config"]["model"], event_shape=event_shape, data_mean=data_mean)
-        params = checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))
+        params = checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)), average=average)
     return vae, params, FrozenConfigDict(metadata["config"])
 
 

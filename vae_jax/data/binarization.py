@@ -10,19 +10,19 @@ from ..keys import example_keys
 BINARIZATIONS = ("none", "fixed", "dynamic")
 
 
-def unit_interval(image: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
+def unit_interval(image: ArrayLike) -> Float[Array, "..."]:
     """Bytes 0…255 as floats in [0, 1]."""
-    return jnp.asarray(image, jnp.float32) / 255
+    return _bytes(image).astype(jnp.float32) / 255
 
 
-def binarize(key: Key[Array, ""], image: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
+def binarize(key: Key[Array, ""], image: ArrayLike) -> Float[Array, "..."]:
     """One Bernoulli draw per pixel of ONE image, with its value / 255 as the probability (to 2⁻¹⁶); zeros and ones.
 
     Drawn afresh at every step this is dynamic (stochastic) binarisation.
 
     Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
     """
-    values = jnp.asarray(image)
+    values = _bytes(image)
     # Sixteen bits a pixel, two pixels a word: half the random numbers of a uniform draw, a tenth of a training step of
     # 784-500-20. A number below 65,536 is below 257 v with probability v/255 (1 − 2⁻¹⁶), and white is always white.
     words = jax.random.bits(key, (-(-values.size // 2),), jnp.uint32)
@@ -34,3 +34,11 @@ def binarize_once(key: Key[Array, ""], images: UInt8[np.ndarray, "n ..."]) -> UI
     """Fixed binarisation of a data set: one draw for each image, by its row, as bytes 0 and 255."""
     keys = example_keys(key, 0, jnp.arange(len(images)))
     return np.asarray(255 * jax.jit(jax.vmap(binarize))(keys, jnp.asarray(images))).astype(np.uint8)
+
+
+def _bytes(image: ArrayLike) -> UInt8[Array, "..."]:
+    """Raises `ValueError` for anything but bytes: floats in [0, 1] would all become black."""
+    array = jnp.asarray(image)
+    if array.dtype != jnp.uint8:
+        raise ValueError(f"images must be bytes (uint8, 0 to 255), got {array.dtype}")
+    return array

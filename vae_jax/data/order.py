@@ -19,9 +19,12 @@ def batch_indices(
     if not 1 <= batch_size <= num_examples:
         raise ValueError(f"a batch of {batch_size} cannot be drawn from {num_examples} examples")
     per_epoch = num_examples // batch_size
+    # On the host: a permutation computed on an accelerator would wait for the steps in flight there. RandomState, since
+    # its streams are frozen for ever; those of numpy's newer generators are not.
+    seed = np.asarray(jax.random.key_data(key)).ravel()
     index = np.empty((stop - start, batch_size), np.int32)
     for epoch in range(start // per_epoch, -(-stop // per_epoch)):
-        order = np.asarray(jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))
+        order = np.random.RandomState(np.append(seed, epoch)).permutation(num_examples)
         batches = order[: per_epoch * batch_size].reshape(per_epoch, batch_size)
         first, last = max(start, epoch * per_epoch), min(stop, (epoch + 1) * per_epoch)
         index[first - start : last - start] = batches[first - epoch * per_epoch : last - epoch * per_epoch]

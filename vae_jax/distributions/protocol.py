@@ -3,6 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
@@ -28,13 +29,14 @@ class Distribution(Protocol):
 def is_reparameterized(distribution: Distribution) -> bool:
     """Whether gradients flow through `distribution.sample`, which the pathwise gradient needs (E12).
 
-    Read from `reparameterized`, or from NumPyro's `has_rsample`; a distribution with neither is taken as
-    reparameterised.
+    Read from `reparameterized`, or from NumPyro's `has_rsample`. A distribution with neither is taken as
+    reparameterised unless its samples are whole numbers; a discrete one whose samples are floats must say so.
     """
     for name in ("reparameterized", "has_rsample"):
         if hasattr(distribution, name):
             return bool(getattr(distribution, name))
-    return True
+    sample = jax.eval_shape(distribution.sample, jax.random.key(0))
+    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(sample))
 
 
 def check_event(value: jax.typing.ArrayLike, event_shape: tuple[int, ...], name: str) -> None:

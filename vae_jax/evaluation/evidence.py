@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ..keys import check_key
+from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
 
 
@@ -71,8 +72,8 @@ def log_evidence(
 
     Source: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5 (L_5000).
     """
-    if num_samples < 1 or chunk_size < 1:
-        raise ValueError(f"num_samples and chunk_size must be at least 1, got {num_samples} and {chunk_size}")
+    num_samples = check_count(num_samples, "num_samples")
+    chunk_size = check_count(chunk_size, "chunk_size")
     num_examples = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
     if num_examples != {np.shape(keys)[0] if np.ndim(keys) else None}:
         raise ValueError(
@@ -105,10 +106,12 @@ def _log_evidence(params, keys, xs, *, vae: VAE, num_samples: int, chunk_size: i
         key, x = example
         check_key(key)
         q, prior = vae.encode(params, x), vae.prior(params)
+        check_one_example(q, prior, key)
 
         def log_weight(sample: Int[Array, ""]) -> Float[Array, ""]:
             z = q.sample(jax.random.fold_in(key, sample))
             log_weight = vae.decode(params, z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
+            check_scalar(log_weight, "p(x|z), p(z) or q(z|x)")
             return jnp.where(sample < num_samples, log_weight, -jnp.inf)
 
         def chunk(carry, samples):

@@ -26,9 +26,10 @@ def over_batch(
       replace: a function of the global batch's terms whose value takes the place of the mean of `loss`
         (`free_bits` is one).
       add: functions of the global batch's terms whose values are added.
-      axis_name: the mapped axis (`pmap`, `shard_map`, `vmap`) over which the batch is spread. The terms are gathered
-        from it before `replace` and `add` see them, so that no result depends on the number of devices; the
-        gradients are to be averaged over the axis, as `training.train_step` does.
+      axis_name: the mapped axis (`pmap`, `shard_map`, `vmap`) over which the batch is spread. The value is then the
+        global batch's on every device, and the terms are gathered before `replace` and `add` see them, so that no
+        result depends on the number of devices; the gradients are to be averaged over the axis, as
+        `training.train_step` does.
 
     Returns:
       (params, keys[B], xs[B], ...) -> (scalar, terms with a leading axis B). Further arguments go to `loss` as they
@@ -38,12 +39,10 @@ def over_batch(
       ValueError: from the returned function, where `keys` and `xs` have different lengths.
     """
 
-    def batch_loss(
-        params: Params, keys: Key[Array, " batch"], xs: Any, /, **kwargs: Any
-    ) -> tuple[Float[Array, ""], Any]:
+    def batch_loss(params: Params, keys: Key[Array, " batch"], xs: Any, **kwargs: Any) -> tuple[Float[Array, ""], Any]:
         _check_lengths(keys, xs)
         values, terms = jax.vmap(lambda key, x: loss(params, key, x, **kwargs))(keys, xs)
-        value = jnp.mean(values)
+        value = jnp.mean(values) if axis_name is None else jax.lax.pmean(jnp.mean(values), axis_name)
         if replace is not None or add:
             batch = terms if axis_name is None else jax.lax.all_gather(terms, axis_name, tiled=True)
             value = (value if replace is None else replace(batch)) + sum(term(batch) for term in add)

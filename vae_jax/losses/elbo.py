@@ -20,7 +20,7 @@ from ..distributions import (
 from ..keys import check_key
 from ..model import VAE, Params
 from ..names import check_name
-from ._checks import check_count, check_one_example, check_scalars
+from .checks import check_count, check_one_example, check_scalar
 from .terms import Terms
 
 _GRADIENTS = ("pathwise",)
@@ -76,9 +76,7 @@ def negative_elbo(
 
     z = _over_samples(q.sample, jax.random.split(key, num_samples))
     log_likelihoods, variances = _over_samples(partial(_log_likelihood, vae, params, x), z)
-    log_ratios = _over_samples(lambda z: q.log_prob(z) - prior.log_prob(z), z)
-    for name, values in (("p(x|z)", log_likelihoods), ("q(z|x) or p(z)", log_ratios)):
-        check_scalars(values, num_samples, name)
+    log_ratios = _over_samples(partial(_log_ratio, q, prior), z)
     log_weights = log_likelihoods - log_ratios
 
     analytic = kl == "analytic" or (kl == "auto" and has_closed_form_kl(q, prior))
@@ -92,7 +90,8 @@ def negative_elbo(
         effective_sample_size=_effective_sample_size(log_weights),
         scale=None if variances is None else jnp.sqrt(jnp.mean(variances)),
         z=z,
-        posterior=q,
+        # What is no pytree cannot leave a vmap.
+        posterior=None if jax.tree_util.all_leaves([q]) else q,
     )
     return -reconstruction + beta * kl_value, terms
 
@@ -105,10 +104,19 @@ def _over_samples(function: Callable[[Any], Any], values: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], values)))
 
 
-def _log_likelihood(vae: VAE, params: Params, x: Any, z: Any) -> tuple[Float[Array, "..."], Float[Array, ""] | None]:
+def _log_likelihood(vae: VAE, params: Params, x: Any, z: Any) -> tuple[Float[Array, ""], Float[Array, ""] | None]:
     """log p(x|z), and the mean variance of a Gaussian p(x|z): what decides the weight of its squared error (E5)."""
     p = vae.decode(params, z)
-    return p.log_prob(x), _mean_variance(p)
+    log_likelihood = p.log_prob(x)
+    check_scalar(log_likelihood, "p(x|z)")
+    return log_likelihood, _mean_variance(p)
+
+
+def _log_ratio(q: Distribution, prior: Distribution, z: Any) -> Float[Array, ""]:
+    """log q(z|x) − log p(z)."""
+    log_ratio = q.log_prob(z) - prior.log_prob(z)
+    check_scalar(log_ratio, "q(z|x) or p(z)")
+    return log_ratio
 
 
 def _mean_variance(p: Distribution) -> Float[Array, ""] | None:

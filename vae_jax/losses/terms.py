@@ -19,7 +19,7 @@ class Terms(NamedTuple):
       scale: the σ in force under a Gaussian likelihood, a scalar: the root mean square of σ over event and
         samples; None for other likelihoods.
       z: the samples, with a leading axis K.
-      posterior: q(z|x).
+      posterior: q(z|x); None where its class is no pytree.
     """
 
     reconstruction: Float[Array, ""]
@@ -29,4 +29,4 @@ class Terms(NamedTuple):
     effective_sample_size: Float[Array, ""]
     scale: Float[Array, ""] | None
     z: Any
-    posterior: Distribution
+    posterior: Distribution | None

@@ -23,7 +23,7 @@ from .heads import (
     location_bias,
     outputs_per_pixel,
 )
-from .linen import from_linen
+from .linen import as_sizes, from_linen
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
@@ -188,9 +188,9 @@ def conv(
     Raises:
       ValueError: as `mlp`, and for an event that is no image.
     """
-    if len(event_shape) != 3:
+    if len(as_sizes(event_shape, "event_shape")) != 3:
         raise ValueError(f"conv needs images [height, width, channels]; the event shape is {event_shape}")
-    if not hidden:
+    if not as_sizes(hidden, "hidden"):
         raise ValueError("conv needs at least one layer: hidden is empty")
     return _vae(ConvEncoder, ConvDecoder, **locals())
 
@@ -217,13 +217,12 @@ def _vae(
     check_name(posterior, "posterior", POSTERIORS)
     check_name(prior, "prior", PRIORS)
     check_name(likelihood, "likelihood", LIKELIHOODS)
-    shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
-    if any(size < 1 for size in hidden):
-        raise ValueError(f"hidden sizes must be positive, got {tuple(hidden)}")
+    shape, hidden = as_sizes(event_shape, "event_shape"), as_sizes(hidden, "hidden")
+    (latent_dim,) = as_sizes(latent_dim, "latent_dim")
     smallest = SMALLEST_SCALE if likelihood in ("gaussian_shared", "gaussian_per_pixel") else 0.0
     if not smallest < scale < math.inf:
         raise ValueError(f"scale must be a finite number above {smallest}, got {scale}")
-    body = {"hidden": tuple(hidden), "activation": activation}
+    body = {"hidden": hidden, "activation": activation}
     return from_linen(
         encoder(**body, latent_dim=latent_dim, posterior=posterior, input_mean=_hashable(input_mean, shape)),
         decoder(

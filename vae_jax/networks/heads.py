@@ -31,6 +31,8 @@ class PosteriorHead(nn.Module):
         scale = jnp.exp(0.5 * log_variance)
         if self.posterior == "diagonal":
             return DiagonalNormal(mean, scale)
+        if self.latent_dim == 1:
+            return MultivariateNormal(mean, scale[:, None])
         rows, columns = np.tril_indices(self.latent_dim, -1)
         below = nn.Dense(len(rows), kernel_init=nn.initializers.zeros, name="below_diagonal")(features)
         return MultivariateNormal(mean, jnp.diag(scale).at[rows, columns].set(below))

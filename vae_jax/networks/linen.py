@@ -1,6 +1,8 @@
 """Two Linen modules made into a `VAE`."""
 
 import functools
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -61,10 +63,19 @@ def from_linen(encoder: nn.Module, decoder: nn.Module, *, event_shape: int | tup
         statistics, say: the state of a VAE is its parameters alone); from `encode` and `decode`, for a batch.
       TypeError: where a module cannot be hashed or does not return a distribution.
     """
-    shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
-    if latent_dim < 1 or any(size < 1 for size in shape):
-        raise ValueError(f"event_shape {shape} and latent_dim {latent_dim} must be positive")
-    return _build(encoder, decoder, shape, latent_dim)
+    (latent_dim,) = as_sizes(latent_dim, "latent_dim")
+    return _build(encoder, decoder, as_sizes(event_shape, "event_shape"), latent_dim)
+
+
+def as_sizes(value: Any, name: str) -> tuple[int, ...]:
+    """A whole number n as (n,), several as a tuple; raises `ValueError` unless all are at least 1."""
+    try:
+        sizes = tuple(operator.index(size) for size in (value if isinstance(value, Iterable) else (value,)))
+    except TypeError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"{name} must be of whole numbers of at least 1, got {value!r}")
+    return sizes
 
 
 def _init(module: nn.Module, key: Key[Array, ""], example: Array, role: str) -> Any:

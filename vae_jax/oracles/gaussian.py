@@ -41,7 +41,8 @@ def linear_gaussian(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> 
         }
         return {"decoder": decoder, "encoder": encoder}
 
-    def encode(params: Params, x: Float[Array, " event"]) -> MultivariateNormal:
+    def encode(params: Params, x: Float[Array, "..."]) -> MultivariateNormal:
+        _check_example(x, event_dim)
         encoder = params["encoder"]
         return MultivariateNormal(encoder["weight"] @ x + encoder["mean"], _factor(encoder["scale"]))
 
@@ -92,7 +93,8 @@ def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
         }
         return {"decoder": decoder, "encoder": encoder}
 
-    def encode(params: Params, x: Float[Array, " event"]) -> DiagonalNormal:
+    def encode(params: Params, x: Float[Array, "..."]) -> DiagonalNormal:
+        _check_example(x, event_dim)
         encoder = params["encoder"]
         return DiagonalNormal(encoder["weight"] @ x + encoder["mean"], jnp.exp(encoder["log_scale"]))
 
@@ -139,6 +141,11 @@ def _oracle(key: Key[Array, ""], vae: VAE, with_exact_posterior: Callable[[Param
         return reconstruction - kl
 
     return Oracle(vae, jax.jit(vae.init)(key), log_evidence, posterior, elbo, with_exact_posterior)
+
+
+def _check_example(x: Array, event_dim: int) -> None:
+    if jnp.shape(x) != (event_dim,):
+        raise ValueError(f"encode takes ONE example of shape {(event_dim,)}, not {jnp.shape(x)}; batch with jax.vmap")
 
 
 def _prior(latent_dim: int) -> Callable[[Params], DiagonalNormal]:

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from .. import __version__
 from .step import TrainState
 
 _ARRAYS = ("params", "opt_state", "average")
-_PACKAGES = ("vae_jax", "jax", "flax", "optax", "orbax-checkpoint")
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint")
 
 
 class Checkpoints:
@@ -22,8 +23,15 @@ class Checkpoints:
     metadata as JSON: what the caller gives, and the versions that wrote it.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int = 2) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+    def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False) -> None:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,
+            create=not read_only,
+            read_only=read_only,
+            enable_async_checkpointing=False,
+        )
+        packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        self._versions = {"vae_jax": __version__, **packages}
         self.directory = Path(directory).absolute()
         handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
         handlers["metadata"] = ocp.JsonCheckpointHandler()
@@ -43,9 +51,8 @@ class Checkpoints:
 
     def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
         """Writes the state under its step; returns when it is on disk."""
-        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
         items = {name: ocp.args.StandardSave(part) for name, part in _parts(state).items()}
-        described = ocp.args.JsonSave({**metadata, "versions": versions})
+        described = ocp.args.JsonSave({**metadata, "versions": self._versions})
         self._manager.save(int(state.step), args=ocp.args.Composite(**items, metadata=described))
 
     def metadata(self, step: int) -> dict[str, Any]:

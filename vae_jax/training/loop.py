@@ -42,9 +42,10 @@ def run(
     num_steps: int,
     batch_size: int,
     pauses: tuple[int, ...],
+    throughput: Throughput,
     on_metrics: Callable[[int, dict[str, np.ndarray]], None],
     on_pause: Callable[[int, TrainState], None],
-) -> tuple[TrainState, Throughput]:
+) -> TrainState:
     """Trains from `state.step` to `num_steps`.
 
     A chunk ends at every multiple of a period in `pauses`, and at `num_steps`: the chunks depend on the step alone, so
@@ -59,44 +60,51 @@ def run(
       num_steps: where to stop.
       batch_size: examples in a step's batch, over all devices.
       pauses: periods in steps; the first is the chunk's, at the others `on_pause` is called too.
+      throughput: is told each chunk's examples and seconds.
       on_metrics: called with a chunk's last step + 1 and every step's metrics.
       on_pause: called with the step and the state, which it must not keep.
 
     Raises:
-      FloatingPointError: where a loss is not finite, naming the step.
+      FloatingPointError: where a loss or a gradient is not finite, naming the step and the rows of its batch; before
+        any pause at which that state would be seen.
     """
     order_key, noise_key = jax.random.split(key)
     num_examples = len(jax.tree.leaves(data)[0])
-    throughput, compiled, pending = Throughput(), {}, None
+    compiled, pending = {}, None
     step = int(state.step)
     mark = time.perf_counter()
 
-    def report(stop: int, metrics: dict[str, jax.Array]) -> None:
+    def report(stop: int, index: np.ndarray, metrics: dict[str, jax.Array]) -> None:
         nonlocal mark
         host = jax.tree.map(np.asarray, metrics)  # waits for the chunk
         now = time.perf_counter()
         throughput.add(len(host["loss"]) * batch_size, now - mark)
         mark = now
-        finite = np.isfinite(host["loss"])
+        finite = np.isfinite(host["loss"]) & np.isfinite(host["gradient_norm"])
         if not finite.all():
-            first = stop - len(finite) + int(np.argmin(finite))
-            raise FloatingPointError(f"the loss of step {first} is {host['loss'][first - stop]}")
+            first = int(np.argmin(finite))
+            raise FloatingPointError(
+                f"at step {stop - len(finite) + first} the loss is {host['loss'][first]} and the gradient's norm "
+                f"{host['gradient_norm'][first]}, for the training examples {index[first].tolist()}"
+            )
         on_metrics(stop, host)
 
     while step < num_steps:
         stop = min(num_steps, *((step // period + 1) * period for period in pauses))
         index = batch_indices(order_key, num_examples=num_examples, batch_size=batch_size, start=step, stop=stop)
         if len(index) not in compiled:
-            before = time.perf_counter()
+            if pending is not None:
+                report(*pending)
+                pending = None
             compiled[len(index)] = steps.compile(state, noise_key, data, index)
-            mark += time.perf_counter() - before
+            mark = time.perf_counter()
         state, metrics = compiled[len(index)](state, noise_key, data, index)
         if pending is not None:
             report(*pending)
-        pending, step = (stop, metrics), stop
+        pending, step = (stop, index, metrics), stop
         if step == num_steps or any(step % period == 0 for period in pauses[1:]):
             report(*pending)
             pending = None
             on_pause(step, state)
             mark = time.perf_counter()
-    return state, throughput
+    return state

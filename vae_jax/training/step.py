@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
     params: Any
     opt_state: Any
-    average: Any
+    average: Any = None
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, *, average: bool = False) -> TrainState:
@@ -69,6 +69,8 @@ def train_step(
       The next state, and metrics: "loss", "gradient_norm", and the mean of every scalar-per-example field of `terms`.
     """
     check_key(key)
+    if (state.average is None) != (average_decay is None):
+        raise ValueError("a state with a weight average needs average_decay, and one without has no use for it")
     keys = example_keys(key, state.step, index)
     value_and_grad = jax.value_and_grad(_with_step(loss_fn), has_aux=True)
     (loss, terms), gradients = value_and_grad(state.params, keys, batch, state.step)
@@ -79,7 +81,7 @@ def train_step(
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.average
-    if average is not None and average_decay is not None:
+    if average_decay is not None:
         decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
         average = optax.incremental_update(params, average, 1.0 - decay)
     return TrainState(state.step + 1, params, opt_state, average), metrics
@@ -101,12 +103,13 @@ def train_steps(
 
 
 def _with_step(loss_fn: LossFn) -> LossFn:
-    """`over_batch`'s losses take no step; those with schedules do."""
-    try:
-        inspect.signature(loss_fn).bind(None, None, None, None)
-    except TypeError:
-        return lambda params, keys, batch, step: loss_fn(params, keys, batch)
-    return loss_fn
+    """`over_batch`'s losses take no step; those with schedules do, as a fourth argument without a default."""
+    parameters = inspect.signature(loss_fn).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    any_number = any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    if any_number or (len(positional) > 3 and (positional[3].default is inspect.Parameter.empty)):
+        return loss_fn
+    return lambda params, keys, batch, step: loss_fn(params, keys, batch)
 
 
 def _means(terms: Any, batch_size: int) -> Metrics:

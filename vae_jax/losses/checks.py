@@ -1,4 +1,4 @@
-"""Checks that the losses share; all run at trace time."""
+"""Checks that losses and estimates share; all run at trace time."""
 
 import operator
 from typing import Any
@@ -33,10 +33,10 @@ def check_one_example(q: Distribution, prior: Distribution, key: jax.Array) -> N
         )
 
 
-def check_scalars(log_densities: jax.Array, num_samples: int, name: str) -> None:
-    """Raises `ValueError` unless each sample has one log-density: a mean over pixels would pass for a loss."""
-    if log_densities.shape != (num_samples,):
+def check_scalar(log_density: Any, name: str) -> None:
+    """Raises `ValueError` unless a log-density is a scalar: a mean over pixels would pass for a loss."""
+    if log_density.shape != ():
         raise ValueError(
-            f"log_prob of {name} must be a scalar, the sum over the event; it has shape {log_densities.shape[1:]}. A "
-            "NumPyro distribution needs .to_event(n)"
+            f"log_prob of {name} must be a scalar, the sum over the event; it has shape {log_density.shape}. A NumPyro "
+            "distribution needs .to_event(n)"
         )
