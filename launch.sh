@@ -36,7 +36,7 @@ install() {
   local extras=$1 stamp
   stamp="$(cksum <pyproject.toml) $PWD"
   exec 9>.venv.lock
-  flock 9
+  ! command -v flock >/dev/null || flock 9
   for extra in ${extras//,/ }; do
     if [ "$(cat ".venv/installed-$extra" 2>/dev/null)" != "$stamp" ]; then
       echo "setting up .venv with the extras: $extras" >&2

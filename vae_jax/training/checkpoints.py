@@ -28,6 +28,7 @@ class Checkpoints:
             max_to_keep=None if read_only else keep,
             create=not read_only,
             read_only=read_only,
+            save_interval_steps=0 if read_only else 1,
             enable_async_checkpointing=False,
         )
         packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
