@@ -34,7 +34,7 @@ def load_evaluated(config: Config, experiment: setup.Experiment, folder: Path) -
       ValueError: where it holds another model.
     """
     template = jax.eval_shape(experiment.vae.init, jax.random.key(0))
-    with training.Checkpoints(runs.checkpoint_folder(folder), read_only=True) as checkpoints:
+    with training.Checkpoints(runs.checkpoint_folder(folder), keep=None, create=False) as checkpoints:
         step = runs.newest(checkpoints)
         average = evaluated_weights(config) == "average"
         return step, checkpoints.restore_params(step, template, average=average)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
 from tests import commands
@@ -140,3 +141,19 @@ def test_evaluate_writes_its_figures_of_the_newest_checkpoint(finished):
     evaluation = json.loads((workdir / "evaluation.json").read_text())
     assert evaluation["step"] == 60
     assert evaluation["test"] == summary(workdir)["test"]
+
+
+def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
+    workdir = tmp_path / "run"
+    trained = commands.run("train", *commands.SMALL, f"--workdir={workdir}", devices=4)
+    assert trained.returncode == 0, trained.stderr
+    written = summary(workdir)
+    evaluated = commands.run("evaluate", f"--workdir={workdir}")
+    assert evaluated.returncode == 0, evaluated.stderr
+    elbo = json.loads((workdir / "evaluation.json").read_text())["test"]["elbo"]
+    np.testing.assert_allclose(elbo, written["test"]["elbo"], rtol=1e-5)
+    (workdir / "summary.json").unlink()
+    shutil.rmtree(workdir / "checkpoints" / "60")
+    resumed = commands.run("train", *commands.SMALL, f"--workdir={workdir}")
+    assert "from step 40" in resumed.stdout, resumed.stderr
+    np.testing.assert_allclose(summary(workdir)["test"]["elbo"], written["test"]["elbo"], rtol=1e-3)

@@ -47,7 +47,7 @@ def load(workdir: str | Path, *, average: bool = False) -> tuple[VAE, Params, Fr
       FileNotFoundError: where there is no checkpoint.
       ValueError: where the checkpoint does not fit the code.
     """
-    with Checkpoints(checkpoint_folder(workdir), read_only=True) as checkpoints:
+    with Checkpoints(checkpoint_folder(workdir), keep=None, create=False) as checkpoints:
         step = newest(checkpoints)
         metadata = checkpoints.metadata(step)
         event_shape = tuple(metadata["event_shape"])

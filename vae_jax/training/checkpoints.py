@@ -23,14 +23,8 @@ class Checkpoints:
     metadata as JSON: what the caller gives, and the versions that wrote it.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False) -> None:
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep,
-            create=not read_only,
-            read_only=read_only,
-            save_interval_steps=0 if read_only else 1,
-            enable_async_checkpointing=False,
-        )
+    def __init__(self, directory: str | Path, *, keep: int | None = 2, create: bool = True) -> None:
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=create, enable_async_checkpointing=False)
         packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
         self._versions = {"vae_jax": __version__, **packages}
         self.directory = Path(directory).absolute()
@@ -75,7 +69,9 @@ class Checkpoints:
 
     def _read(self, step: int, templates: dict[str, Any]) -> dict[str, Any]:
         self._check_fits(step, templates)
-        items = {name: ocp.args.StandardRestore(template) for name, template in templates.items()}
+        items = {
+            name: ocp.args.StandardRestore(jax.tree.map(_placed, template)) for name, template in templates.items()
+        }
         return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
 
     def _check_fits(self, step: int, templates: dict[str, Any]) -> None:
@@ -92,6 +88,12 @@ class Checkpoints:
                         f"the checkpoint {self.directory / str(step)} does not fit this model: {part}.{name} "
                         f"is {there} there and {here} here"
                     )
+
+
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Where an array is to be restored: where the template's is, else on the first device, whatever wrote it."""
+    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _shapes(tree: Any, name: Callable[[Any, Any], str]) -> dict[str, str]:
