@@ -60,19 +60,19 @@ def test_a_run_goes_on_from_the_step_of_its_state():
 
 @pytest.mark.parametrize(
     "loss",
-    [lambda total: jnp.log(total - 0.7), lambda total: 1 + jnp.sqrt(jnp.maximum(total - 0.7, 0))],
+    [lambda total: jnp.log(-total), lambda total: 1 + jnp.sqrt(0 * total)],
     ids=["loss", "gradient-alone"],
 )
 def test_what_is_not_finite_stops_before_any_pause_naming_step_and_examples(loss):
-    """The parameters' sum falls from 3 until the root or the logarithm of what is above 0.7 has no number."""
+    """In a single step, whose loss (the logarithm of −3) or gradient alone (that of the root of 0) is no number."""
     told, paused = [], []
 
     def loss_fn(params, keys, batch):
         return loss(jnp.sum(params)), None
 
-    message = r"at step \d+ the loss is .* training examples \[\d, \d, \d, \d, \d\]"
+    message = r"at step 0 the loss is .* training examples \[\d, \d, \d, \d, \d\]"
     with pytest.raises(FloatingPointError, match=message):
-        train(loss_fn, told, paused, num_steps=40, pauses=(20, 40))
+        train(loss_fn, told, paused, num_steps=1, pauses=(20, 40))
     assert told == []
     assert paused == []
 

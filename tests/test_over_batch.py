@@ -135,7 +135,7 @@ def test_a_batch_spread_over_an_axis_has_the_loss_and_gradient_of_the_global_bat
     def value_and_grad(axis_name, keys, xs):
         loss = over_batch(negative_elbo, **functions, axis_name=axis_name)
         (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(PARAMS, keys, xs, vae=MODEL)
-        return (value, gradient) if axis_name is None else jax.lax.pmean((value, gradient), axis_name)
+        return value, gradient if axis_name is None else jax.lax.pmean(gradient, axis_name)
 
     @jax.jit
     def both(keys):
