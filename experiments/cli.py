@@ -11,6 +11,8 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from vae_jax.data import DataError
+
 from .config import Config, fields, to_dict, validate
 
 
@@ -37,7 +39,7 @@ def run(main: Callable[[], None]) -> None:
             _fail(f"unexpected arguments: {' '.join(argv[1:])}; every option is a flag, --name=value")
         try:
             main()
-        except (UserError, OSError) as error:
+        except (UserError, OSError, DataError) as error:
             _fail(_message(error))
         except FloatingPointError as error:
             advice = "The last checkpoint is kept; try a lower training.learning_rate in a new --workdir"
@@ -49,6 +51,11 @@ def run(main: Callable[[], None]) -> None:
 def define_config(default: str) -> flags.FlagHolder:
     """The flags --config and --config.<field>."""
     return config_flags.DEFINE_config_file("config", default, "A file with get_config(), see experiments/configs.")
+
+
+def define_data_dir() -> flags.FlagHolder:
+    """The flag --data_dir."""
+    return flags.DEFINE_string("data_dir", None, "TFDS's folder; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")
 
 
 def checked_config(holder: flags.FlagHolder) -> Config:

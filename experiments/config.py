@@ -17,9 +17,13 @@ from typing import Any
 @dataclasses.dataclass
 class Data:
     name: str = "digits_5k"
-    path: str | None = None  # one's own images, for the data sets that read them
-    manual_dir: str | None = None  # a folder of raw files, for the data sets that are downloaded
+    path: str | None = None  # one's own images: an .npy or .npz file, or a folder
+    manual_dir: str | None = None  # a folder of raw files, in place of a download
     binarization: str = "dynamic"  # none | fixed | dynamic
+    image_size: tuple[int, ...] | None = None  # (height, width), to crop and resample to
+    channels: int | None = None  # 1: grey; 3: colour; None: as the images are
+    held_out: float = 0.1  # the fraction for validation, and for test, where the data set has no such split
+    memory_gb: float = 2.0  # training images of more are read from disk as they are needed
 
 
 @dataclasses.dataclass
@@ -67,6 +71,7 @@ class Training:
 @dataclasses.dataclass
 class Evaluation:
     num_samples: int = 5000
+    num_examples: int | None = None  # of validation and of test; None: all
 
 
 @dataclasses.dataclass
@@ -137,6 +142,12 @@ def validate(config: Config) -> None:
         value = _get(config, name)
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive, got {value!r}")
+    if config.data.image_size is not None and len(config.data.image_size) != 2:
+        raise ValueError(f"data.image_size must be (height, width), got {config.data.image_size}")
+    if config.data.channels not in (None, 1, 3):
+        raise ValueError(f"data.channels must be 1 (grey) or 3 (colour), got {config.data.channels}")
+    if config.data.held_out >= 0.5:
+        raise ValueError(f"data.held_out must be below 0.5, got {config.data.held_out}")
     if config.training.average_decay is not None and not config.training.average_decay < 1:
         raise ValueError(f"training.average_decay must be below 1, got {config.training.average_decay}")
     if config.seed > 2**32 - 1:
@@ -145,6 +156,7 @@ def validate(config: Config) -> None:
 
 _AT_LEAST = {
     "seed": 0,
+    "data.image_size": 1,
     "model.latent_dim": 1,
     "model.hidden": 1,
     "loss.num_samples": 1,
@@ -159,8 +171,16 @@ _AT_LEAST = {
     "training.eval_every": 1,
     "training.checkpoint_every": 1,
     "evaluation.num_samples": 1,
+    "evaluation.num_examples": 1,
 }
-_POSITIVE = ("model.scale", "training.learning_rate", "training.clip_norm", "training.average_decay")
+_POSITIVE = (
+    "data.held_out",
+    "data.memory_gb",
+    "model.scale",
+    "training.learning_rate",
+    "training.clip_norm",
+    "training.average_decay",
+)
 
 
 def _get(config: Any, dotted: str) -> Any:

@@ -7,32 +7,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 
-from vae_jax import figures
+from vae_jax import data, figures
 from vae_jax.distributions import kl_per_dimension
 
 from . import setup
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
+_SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED = 2000, 10, 7, 50_000
 
 
 def draw(experiment: setup.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
-    """Writes learning curves, reconstructions, prior samples, a latent traversal and, for two latent dimensions, the
-    manifold, as PNG files."""
+    """Writes learning curves, reconstructions, prior samples and their nearest training images, a latent traversal, the
+    latent means by label and, for two latent dimensions, the manifold, as PNG files."""
     folder.mkdir(exist_ok=True)
     key = setup.purpose_key(experiment.key, setup.FIGURES)
     observation_key, sample_key = jax.random.split(key)
-    images = experiment.dataset.test.images[:_RECONSTRUCTIONS]
+    images, labels = experiment.dataset.test
+    images = images[:_SCATTERED]
     _, xs = experiment.observe(jax.random.split(observation_key, len(images)), images)
     vae, prior = experiment.vae, experiment.vae.prior(params)
-    q = jax.jit(jax.vmap(lambda x: vae.encode(params, x)))(xs)
+    posteriors = jax.jit(jax.vmap(lambda x: vae.encode(params, x)))(xs)
+    xs, q = jax.tree.map(lambda array: array[:_RECONSTRUCTIONS], (xs, posteriors))
     decode = jax.jit(jax.vmap(lambda z: vae.decode(params, z).mean))
+    samples = decode(jax.vmap(prior.sample)(jax.random.split(sample_key, _SAMPLE_ROWS**2)))
 
     drawn = {
         "learning_curves": _learning_curves(lines),
         "reconstructions": _reconstructions(xs, q, decode),
-        "samples": _samples(prior, sample_key, decode),
+        "samples": figures.image_grid(_rows(samples, _SAMPLE_ROWS), title="means of p(x|z), z from the prior"),
+        "neighbours": _neighbours(np.asarray(samples[:_QUERIES]), experiment.dataset.train.images),
         "traversal": _traversal(prior, q, decode),
+        "latents": _latents(np.asarray(posteriors.mean), None if labels is None else labels[:_SCATTERED]),
     }
     if prior.event_shape == (2,):
         drawn["manifold"] = _manifold(decode)
@@ -54,10 +62,29 @@ def _reconstructions(xs, q, decode):
     return figures.image_grid(pairs, title="test images and the means of p(x|z) at the means of q(z|x)")
 
 
-def _samples(prior, key, decode):
-    keys = jax.random.split(key, _SAMPLE_ROWS**2)
-    zs = jax.vmap(prior.sample)(keys)
-    return figures.image_grid(_rows(decode(zs), _SAMPLE_ROWS), title="means of p(x|z), z from the prior")
+def _neighbours(samples, images):
+    """Whether samples are copies: the training images nearest to them in Euclidean distance."""
+    searched = images[data.spread_rows(len(images), _SEARCHED)].astype(np.float32) / 255
+    count = min(_NEIGHBOURS, len(searched))
+    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(searched.reshape(len(searched), -1))
+    nearest = search.kneighbors(samples.reshape(len(samples), -1), return_distance=False)
+    return figures.image_grid(
+        np.concatenate([samples[:, None], searched[nearest]], axis=1),
+        title=f"a sample, and the nearest of {len(searched)} training images",
+        column_labels=["sample", *(str(number + 1) for number in range(count))],
+    )
+
+
+def _latents(means, labels):
+    title = f"means of q(z|x) of {len(means)} test images"
+    if means.shape[1] == 2:
+        return figures.latent_scatter(means, labels, title=title)
+    if means.shape[1] == 1:
+        means = np.stack([means[:, 0], np.zeros(len(means))], axis=1)
+        return figures.latent_scatter(means, labels, title=title, ylabel="")
+    plane = PCA(2).fit_transform(means)
+    axes = {"xlabel": "first principal component", "ylabel": "second"}
+    return figures.latent_scatter(plane, labels, title=title, **axes)
 
 
 def _traversal(prior, q, decode):

@@ -12,6 +12,7 @@ from . import cli, drawing, scores, setup, workdir
 from .metrics import read_metrics
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+_DATA_DIR = cli.define_data_dir()
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", None, "Importance samples per test example; the config's by default.", lower_bound=1
 )
@@ -21,7 +22,7 @@ def main() -> None:
     folder = Path(_WORKDIR.value)
     config = workdir.read_config(folder)
     with cli.user_errors():
-        experiment = setup.build(config)
+        experiment = setup.build(config, data_dir=_DATA_DIR.value)
         step, params = scores.load_evaluated(config, experiment, folder)
     num_samples = _NUM_SAMPLES.value or config.evaluation.num_samples
     test = scores.test_scores(experiment, params, num_samples=num_samples)

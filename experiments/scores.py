@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from vae_jax import evaluation, runs, training
+from vae_jax.data import Split
 
 from . import setup
 from .config import Config
@@ -42,13 +43,13 @@ def load_evaluated(config: Config, experiment: setup.Experiment, folder: Path) -
 
 def validation_scores(experiment: setup.Experiment, params: Any) -> dict[str, float]:
     """The ELBO of the validation split and its standard error, with the same noise at every call."""
-    scores = _scores(experiment, params, "validation", setup.VALIDATION, _VALIDATION_SAMPLES)
+    scores = _scores(experiment, params, experiment.dataset.validation, setup.VALIDATION, _VALIDATION_SAMPLES)
     return {"elbo": scores.elbo, "elbo_standard_error": scores.elbo_standard_error}
 
 
 def test_scores(experiment: setup.Experiment, params: Any, *, num_samples: int) -> evaluation.DatasetEvidence:
     """ELBO and importance-sampled negative log-likelihood of the test split, with standard errors."""
-    return _scores(experiment, params, "test", setup.TEST, num_samples)
+    return _scores(experiment, params, experiment.dataset.test, setup.TEST, num_samples)
 
 
 def params_sha256(params: Any) -> str:
@@ -60,9 +61,9 @@ def params_sha256(params: Any) -> str:
 
 
 def _scores(
-    experiment: setup.Experiment, params: Any, split: str, purpose: int, num_samples: int
+    experiment: setup.Experiment, params: Any, split: Split, purpose: int, num_samples: int
 ) -> evaluation.DatasetEvidence:
-    images = getattr(experiment.dataset, split).images
+    images = split.images
     keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(images))
     keys, xs = experiment.observe(keys, images)
     estimate = evaluation.log_evidence(params, keys, xs, vae=experiment.vae, num_samples=num_samples)

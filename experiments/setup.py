@@ -22,6 +22,7 @@ BOUNDS = {"elbo": losses.negative_elbo}
 INIT, TRAINING, VALIDATION, TEST, FIGURES = range(5)
 # Fixed binarisation makes a data set, the same for every run.
 FIXED_BINARIZATION_SEED = 0
+_AVERAGED = 10_000
 
 
 class Experiment(NamedTuple):
@@ -34,20 +35,22 @@ class Experiment(NamedTuple):
     observe: Callable[[jax.Array, ArrayLike], tuple[jax.Array, jax.Array]]  # `observations`, compiled
 
 
-def build(config: Config) -> Experiment:
-    """Loads the data and builds the model.
+def build(config: Config, *, data_dir: str | None) -> Experiment:
+    """Loads the data, from TFDS's `data_dir` where it is one of TFDS's, and builds the model.
 
     Raises:
-      ValueError: for an unknown name, or a model that cannot describe the data.
+      FileNotFoundError: for data that are neither there nor to be had.
+      ValueError: for an unknown name, damaged data, or a model that cannot describe them.
     """
-    check_name(config.data.binarization, "data.binarization", data.BINARIZATIONS)
-    dataset = data.load(config.data.name)
-    for name in ("path", "manual_dir"):
-        value = getattr(config.data, name)
-        if value is not None:
-            raise ValueError(f"data.{name} is {value!r}, but the data set {config.data.name!r} reads no files of yours")
-    data_mean = dataset.train.images.mean(0, dtype=np.float64) / 255
-    if config.data.binarization == "fixed":
+    options = dict(vars(config.data))
+    binarization = options.pop("binarization")
+    check_name(binarization, "data.binarization", data.BINARIZATIONS)
+    dataset = data.load(**options, data_dir=data_dir)
+    if config.evaluation.num_examples is not None:
+        validation, test = (_spread(s, config.evaluation.num_examples) for s in (dataset.validation, dataset.test))
+        dataset = dataset._replace(validation=validation, test=test)
+    data_mean = _mean(dataset.train.images)
+    if binarization == "fixed":
         dataset = _binarized(dataset)
     vae = runs.build_vae(to_dict(config)["model"], event_shape=dataset.event_shape, data_mean=data_mean)
     if config.loss.free_bits and config.loss.kl == "monte_carlo":
@@ -135,7 +138,24 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
     jax.eval_shape(lambda: loss_fn(experiment.vae.init(key), jax.random.split(key, 2), images[:2], 0))
 
 
+def _mean(images: np.ndarray | data.StreamedImages) -> np.ndarray:
+    """The mean image, in [0, 1]; that of ten thousand of them where they are streamed."""
+    if isinstance(images, data.StreamedImages):
+        images = images[data.spread_rows(len(images), _AVERAGED)]
+    return images.mean(0, dtype=np.float64) / 255
+
+
+def _spread(split: data.Split, most: int) -> data.Split:
+    rows = data.spread_rows(len(split.images), most)
+    return data.Split(split.images[rows], None if split.labels is None else split.labels[rows])
+
+
 def _binarized(dataset: Dataset) -> Dataset:
+    if isinstance(dataset.train.images, data.StreamedImages):
+        raise ValueError(
+            "data.binarization='fixed' makes a binary data set in memory, and this one is streamed; use 'dynamic', or "
+            "a larger data.memory_gb"
+        )
     key = jax.random.key(FIXED_BINARIZATION_SEED)
     names = ("train", "validation", "test")
     splits = [getattr(dataset, name) for name in names]

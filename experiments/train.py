@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from vae_jax import parallel, training
+from vae_jax import data, parallel, training
 
 from . import cli, drawing, scores, setup, workdir
 from .config import Config, to_dict
@@ -19,6 +19,7 @@ from .metrics import MetricsLog, Progress, import_wandb
 
 _CONFIG = cli.define_config("experiments/configs/digits.py")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of the run's files.")
+_DATA_DIR = cli.define_data_dir()
 _PLATFORM = flags.DEFINE_enum("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
 _WANDB = flags.DEFINE_string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print the config as flags, and exit.")
@@ -37,7 +38,7 @@ def main() -> None:
     if _WANDB.value is not None:
         import_wandb()
     with cli.user_errors():
-        experiment = setup.build(config)
+        experiment = setup.build(config, data_dir=_DATA_DIR.value)
         setup.check(config, experiment, num_devices=len(devices))
     folder = workdir.claim(_WORKDIR.value, config)
     if (folder / workdir.SUMMARY).exists():
@@ -51,8 +52,10 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
     """Trains from the newest checkpoint, if there is one, to the end; then evaluates, draws and writes the summary."""
     options, backend = config.training, config.parallel.backend
     optimizer = setup.make_optimizer(options)
+    images = experiment.dataset.train.images
+    streamed = isinstance(images, data.StreamedImages)
     steps = functools.partial(
-        training.train_steps,
+        training.train_batches if streamed else training.train_steps,
         loss_fn=setup.make_loss(config, experiment.vae, axis_name=parallel.axis_name(backend)),
         optimizer=optimizer,
         average_decay=options.average_decay,
@@ -63,9 +66,9 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
         optimizer,
         average=options.average_decay is not None,
     )
-    state, key, images = parallel.replicate(
-        (state, setup.purpose_key(experiment.key, setup.TRAINING), experiment.dataset.train.images), mesh
-    )
+    state, key = parallel.replicate((state, setup.purpose_key(experiment.key, setup.TRAINING)), mesh)
+    if not streamed:
+        images = parallel.replicate(images, mesh)
     metadata = {
         "config": to_dict(config),
         "event_shape": experiment.dataset.event_shape,
@@ -104,7 +107,7 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
                 state,
                 key,
                 images,
-                steps=parallel.data_parallel(steps, mesh=mesh, backend=backend),
+                steps=parallel.data_parallel(steps, mesh=mesh, backend=backend, batched=streamed),
                 num_steps=options.num_steps,
                 batch_size=options.batch_size,
                 pauses=(options.log_every, options.eval_every, options.checkpoint_every),

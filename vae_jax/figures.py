@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Int
 from matplotlib.figure import Figure
 
 Images = Float[ArrayLike, "rows columns height width channels"]
@@ -53,6 +54,31 @@ def image_grid(
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    return figure
+
+
+def latent_scatter(
+    points: Float[ArrayLike, "n 2"],
+    labels: Int[ArrayLike, " n"] | None = None,
+    *,
+    title: str = "",
+    xlabel: str = "z0",
+    ylabel: str = "z1",
+) -> Figure:
+    """Points of a plane in the colours of their classes."""
+    x, y = np.asarray(points).T
+    figure = Figure(figsize=(6, 5), layout="constrained", dpi=150)
+    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.set_aspect("equal", "datalim")
+    if labels is None:
+        axes.scatter(x, y, s=3)
+        return figure
+    classes = np.unique(labels)
+    colours = matplotlib.colormaps["tab10" if len(classes) <= 10 else "turbo"].resampled(len(classes))
+    for number, label in enumerate(classes):
+        chosen = np.asarray(labels) == label
+        axes.scatter(x[chosen], y[chosen], s=3, color=colours(number), label=str(label))
+    figure.legend(loc="outside right upper", markerscale=3, fontsize=8, ncols=-(-len(classes) // 24))
     return figure
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, UInt8
 from ..keys import example_keys
 
 BINARIZATIONS = ("none", "fixed", "dynamic")
+_AT_ONCE = 10_000
 
 
 def unit_interval(image: ArrayLike) -> Float[Array, "..."]:
@@ -32,8 +33,10 @@ def binarize(key: Key[Array, ""], image: ArrayLike) -> Float[Array, "..."]:
 
 def binarize_once(key: Key[Array, ""], images: UInt8[np.ndarray, "n ..."]) -> UInt8[np.ndarray, "n ..."]:
     """Fixed binarisation of a data set: one draw for each image, by its row, as bytes 0 and 255."""
-    keys = example_keys(key, 0, jnp.arange(len(images)))
-    return np.asarray(255 * jax.jit(jax.vmap(binarize))(keys, jnp.asarray(images))).astype(np.uint8)
+    draw = jax.jit(jax.vmap(lambda key, image: (255 * binarize(key, image)).astype(jnp.uint8)))
+    pieces = range(0, len(images), _AT_ONCE)
+    rows = [np.arange(start, min(start + _AT_ONCE, len(images))) for start in pieces]
+    return np.concatenate([draw(example_keys(key, 0, jnp.asarray(r)), jnp.asarray(images[r])) for r in rows])
 
 
 def _bytes(image: ArrayLike) -> UInt8[Array, "..."]:

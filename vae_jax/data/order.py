@@ -29,3 +29,8 @@ def batch_indices(
         first, last = max(start, epoch * per_epoch), min(stop, (epoch + 1) * per_epoch)
         index[first - start : last - start] = batches[first - epoch * per_epoch : last - epoch * per_epoch]
     return index
+
+
+def spread_rows(num_examples: int, most: int) -> Int[np.ndarray, " rows"]:
+    """`most` rows evenly spread over a data set, or all of them where there are fewer."""
+    return np.linspace(0, num_examples - 1, min(num_examples, most)).astype(np.int32)

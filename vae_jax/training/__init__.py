@@ -13,5 +13,6 @@ from .schedules import make_optimizer as make_optimizer
 from .step import LossFn as LossFn
 from .step import TrainState as TrainState
 from .step import init_state as init_state
+from .step import train_batches as train_batches
 from .step import train_step as train_step
 from .step import train_steps as train_steps

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Key
 
-from ..data import batch_indices
+from ..data import StreamedImages, batch_indices
 from ..parallel import ParallelSteps
 from .step import TrainState
 
@@ -55,8 +55,9 @@ def run(
     Args:
       state: where to start; donated.
       key: the run's key, for the batch order and all noise.
-      data: a pytree of arrays [N, ...] on the devices of `steps`.
-      steps: from `parallel.data_parallel`.
+      data: a pytree of arrays [N, ...] on the devices of `steps`; or `StreamedImages`, of which each chunk's batches
+        are read while the chunk before is computed.
+      steps: from `parallel.data_parallel`; of `train_steps`, or `batched` and of `train_batches` for streamed images.
       num_steps: where to stop.
       batch_size: examples in a step's batch, over all devices.
       pauses: periods in steps; the first is the chunk's, at the others `on_pause` is called too.
@@ -92,13 +93,14 @@ def run(
     while step < num_steps:
         stop = min(num_steps, *((step // period + 1) * period for period in pauses))
         index = batch_indices(order_key, num_examples=num_examples, batch_size=batch_size, start=step, stop=stop)
+        chunk = data[index] if isinstance(data, StreamedImages) else data
         if len(index) not in compiled:
             if pending is not None:
                 report(*pending)
                 pending = None
-            compiled[len(index)] = steps.compile(state, noise_key, data, index)
+            compiled[len(index)] = steps.compile(state, noise_key, chunk, index)
             mark = time.perf_counter()
-        state, metrics = compiled[len(index)](state, noise_key, data, index)
+        state, metrics = compiled[len(index)](state, noise_key, chunk, index)
         if pending is not None:
             report(*pending)
         pending, step = (stop, index, metrics), stop

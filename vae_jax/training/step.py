@@ -102,6 +102,17 @@ def train_steps(
     return jax.lax.scan(body, state, index)
 
 
+def train_batches(
+    state: TrainState, key: Key[Array, ""], batches: Any, index: Int[Array, "steps batch"], **options: Any
+) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
+    """`train_steps` on batches gathered before, a pytree of arrays [steps, batch, ...]: the rows of `index`."""
+
+    def body(state: TrainState, batch_and_rows: tuple[Any, Int[Array, " batch"]]) -> tuple[TrainState, Metrics]:
+        return train_step(state, key, *batch_and_rows, **options)
+
+    return jax.lax.scan(body, state, (batches, index))
+
+
 def _with_step(loss_fn: LossFn) -> LossFn:
     """`over_batch`'s losses take no step; those with schedules do, as a fourth argument without a default."""
     parameters = inspect.signature(loss_fn).parameters.values()

@@ -1,0 +1,57 @@
+"""Draws images from a run's model: `python -m experiments.sample --workdir=… --num_images=100`.
+
+Into --output go grid.png, samples.npy (float32 [n, height, width, channels]) and images/<number>.png.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from vae_jax import figures, runs
+
+from . import cli, scores, workdir
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+_OUTPUT = flags.DEFINE_string("output", None, "Where to write; the workdir's folder `samples` by default.")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "How many to draw.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the draws; image i is the same however many are drawn.", lower_bound=0)
+_DRAW = flags.DEFINE_enum("draw", "mean", ["mean", "sample"], "The mean of p(x|z), or a sample; z from the prior.")
+
+_IN_GRID, _AT_ONCE = 100, 500
+
+
+def main() -> None:
+    folder = Path(_WORKDIR.value)
+    config = workdir.read_config(folder)
+    with cli.user_errors():
+        vae, params, _ = runs.load(folder, average=scores.evaluated_weights(config) == "average")
+    prior = vae.prior(params)
+
+    def draw(key: jax.Array) -> jax.Array:
+        z_key, x_key = jax.random.split(key)
+        likelihood = vae.decode(params, prior.sample(z_key))
+        return likelihood.mean if _DRAW.value == "mean" else likelihood.sample(x_key)
+
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(_SEED.value), np.arange(_NUM_IMAGES.value))
+    images = np.asarray(jax.jit(lambda keys: jax.lax.map(draw, keys, batch_size=_AT_ONCE))(keys))
+    output = folder / "samples" if _OUTPUT.value is None else Path(_OUTPUT.value)
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    np.save(output / "samples.npy", images)
+    rows = math.isqrt(min(len(images), _IN_GRID))
+    columns = min(len(images), _IN_GRID) // rows
+    grid = images[: rows * columns].reshape(rows, columns, *images.shape[1:])
+    figures.image_grid(grid).savefig(output / "grid.png")
+    digits = len(str(len(images) - 1))
+    for number, image in enumerate(np.rint(255 * np.clip(images, 0, 1)).astype(np.uint8)):
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        picture.save(output / "images" / f"{number:0{digits}}.png")
+    print(json.dumps({"output": str(output), "num_images": len(images), "draw": _DRAW.value, "seed": _SEED.value}))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,62 @@
+"""Data sets kept as arrays, since decoding 70,000 pictures takes seconds and reading an array does not."""
+
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from .dataset import Dataset, Split
+
+_FORMAT = 1
+_SPLITS = ("train", "validation", "test")
+
+
+def cache_file(data_dir: Path, name: str, options: object) -> Path:
+    """Where the arrays of a data set, made with `options`, are kept."""
+    digest = hashlib.sha256(repr((_FORMAT, name, options)).encode()).hexdigest()[:12]
+    return data_dir / "vae_jax" / f"{name.replace('/', '-')}-{digest}.npz"
+
+
+def read_cache(file: Path, *, memory_limit: int) -> Dataset | None:
+    """The data set; None where it is not there, damaged, larger than the limit, or made from a folder since changed."""
+    try:
+        with np.load(file) as arrays:  # checks every array's CRC as it is read
+            about = json.loads(str(arrays["about"]))
+            if about["fingerprint"] != fingerprint(Path(about["folder"])) or about["train_bytes"] > memory_limit:
+                return None
+            splits = [Split(arrays[f"{s}_images"], arrays.get(f"{s}_labels")) for s in _SPLITS]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return Dataset(about["name"], *splits)
+
+
+def write_cache(file: Path, dataset: Dataset, folder: Path) -> None:
+    """Keeps the arrays of a data set in memory, whole or not at all; a disk that is full or read-only is no error."""
+    about = {
+        "name": dataset.name,
+        "folder": os.fspath(folder),
+        "fingerprint": fingerprint(folder),
+        "train_bytes": dataset.train.images.nbytes,
+    }
+    arrays = {"about": np.array(json.dumps(about))}
+    for name in _SPLITS:
+        split = getattr(dataset, name)
+        arrays[f"{name}_images"] = split.images
+        if split.labels is not None:
+            arrays[f"{name}_labels"] = split.labels
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as opened:
+            np.savez(opened, **arrays)
+        partial.replace(file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
+def fingerprint(folder: Path) -> list[list[str | int]]:
+    """Name, size and time of change of every file."""
+    return sorted([f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in folder.iterdir())

@@ -1,0 +1,77 @@
+"""Images as bytes of one size and kind."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+
+def fit(
+    image: Image.Image, *, size: tuple[int, int] | None, channels: int | None
+) -> UInt8[np.ndarray, "height width channels"]:
+    """A picture as bytes.
+
+    Args:
+      image: of any mode.
+      size: (height, width): the largest centred part of that aspect ratio, resampled; None leaves the size alone.
+      channels: 1 for grey, 3 for colour; None takes 1 where the picture is grey (without transparency), else 3.
+    """
+    grey = image.mode in ("1", "L")
+    if image.mode.startswith("I") or image.mode == "F":
+        raise ValueError(f"its pixels are not bytes (PIL's mode {image.mode})")
+    image = image.convert("L" if channels == 1 or (channels is None and grey) else "RGB")
+    if size is not None and size != (image.height, image.width):
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC)
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def fit_all(
+    images: UInt8[np.ndarray, "n height width channels"], *, size: tuple[int, int] | None, channels: int | None
+) -> UInt8[np.ndarray, "n height width channels"]:
+    """`fit` of every image; returns the array itself where there is nothing to do."""
+    same_size = size is None or images.shape[1:3] == tuple(size)
+    if same_size and channels in (None, images.shape[-1]):
+        return images
+    mode: Callable[[np.ndarray], np.ndarray] = lambda image: image[..., 0] if image.shape[-1] == 1 else image
+    return np.stack([fit(Image.fromarray(mode(image)), size=size, channels=channels) for image in images])
+
+
+def black_and_white(images: np.ndarray) -> bool:
+    """Whether integers are zeros and ones, to be read as black and white: no set of greys stops at 1/255."""
+    return images.max(initial=0) == 1
+
+
+def to_bytes(values: np.ndarray, *, binary: bool) -> UInt8[np.ndarray, "n height width channels"]:
+    """An array of images [n, height, width] or [n, height, width, channels] as bytes.
+
+    Args:
+      values: integers 0…255, floats in [0, 1], or booleans.
+      binary: whether the integers are zeros and ones that stand for black and white.
+
+    Raises:
+      ValueError: for another shape or type, NaN, and values outside.
+    """
+    if values.ndim == 3:
+        values = values[..., None]
+    if values.ndim != 4 or values.shape[-1] not in (1, 3):
+        raise ValueError(f"images must be [n, height, width] or [n, height, width, 1 or 3], got {list(values.shape)}")
+    if values.dtype == bool:
+        return np.where(values, np.uint8(255), np.uint8(0))
+    if not (np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)):
+        raise ValueError(f"images must be integers 0 to 255, floats in [0, 1] or booleans, got {values.dtype}")
+    if np.issubdtype(values.dtype, np.floating):
+        low, high, scale = 0.0, 1.0, 255
+    else:
+        low, high, scale = 0, (1 if binary else 255), (255 if binary else 1)
+    illegal = ~((values >= low) & (values <= high))  # true for NaN
+    if illegal.any():
+        where = np.argwhere(illegal)[0].tolist()
+        raise ValueError(
+            f"{values.dtype} images must lie in [{low}, {high}]; image {where[0]} has {values[tuple(where)]} at "
+            f"{where[1:]}, and {int(illegal.sum())} values in all lie outside"
+        )
+    if values.dtype == np.uint8 and scale == 1:
+        return values
+    return np.rint(values * scale).astype(np.uint8)

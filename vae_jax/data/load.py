@@ -1,0 +1,68 @@
+"""A data set by its name or its path."""
+
+import os
+from pathlib import Path
+
+from .cache import cache_file, read_cache, write_cache
+from .dataset import Dataset, StreamedImages, assemble
+from .digits import digits_5k
+
+
+def load(
+    name: str,
+    *,
+    path: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    manual_dir: str | Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    held_out: float = 0.1,
+    memory_gb: float = 2.0,
+) -> Dataset:
+    """The data set called `name`, or of the images at `path`: bytes [n, height, width, channels] in three splits.
+
+    Args:
+      name: "digits_5k", which needs no files; or any data set of images that TFDS has, as "mnist" or
+        "emnist/balanced". mnist, fashion_mnist, kmnist, emnist, binarized_mnist and cifar10 are prepared without
+        TensorFlow.
+      path: one's own images: an .npy or .npz file, or a folder; `name` is then only what the set is called.
+      data_dir: where TFDS keeps what is prepared; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+      manual_dir: a folder of the raw files, for machines that reach no network.
+      image_size: (height, width) to crop, centred, and resample to.
+      channels: 1 for grey, 3 for colour; as they are by default.
+      held_out: the fraction of the training images that validation takes, by a fixed shuffle, and test too, where the
+        source has no such split.
+      memory_gb: training images of more GiB are streamed: read from disk as they are needed (`StreamedImages`).
+
+    Raises:
+      FileNotFoundError: for files that are neither there nor to be had, naming them.
+      ValueError: for an unknown name, damaged files, or images that are not alike.
+    """
+    size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+    limit = int(memory_gb * 2**30)
+    if path is not None:
+        from .own import own_images  # these three import much that the bundled digits do not need
+
+        if manual_dir is not None:
+            raise ValueError(
+                f"data.manual_dir {manual_dir} is for raw files of a named data set; data.path {path} is set"
+            )
+        source = own_images(path, size=size, channels=channels)
+        return assemble(str(path), {"train": source}, held_out=held_out, memory_limit=limit)
+    if name == "digits_5k":
+        if manual_dir is not None or size is not None or channels is not None:
+            raise ValueError("digits_5k comes with a package as it is: no data.manual_dir, image_size or channels")
+        return digits_5k()
+    folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
+    cache = cache_file(folder, name, (size, channels, held_out))
+    kept = read_cache(cache, memory_limit=limit)
+    if kept is not None:
+        return kept
+    from .prepared import prepared_sources
+
+    manual = None if manual_dir is None else Path(manual_dir).expanduser()
+    version, sources = prepared_sources(name, data_dir=folder, manual_dir=manual, size=size, channels=channels)
+    dataset = assemble(name, sources, held_out=held_out, memory_limit=limit)
+    if not isinstance(dataset.train.images, StreamedImages):
+        write_cache(cache, dataset, version)
+    return dataset

@@ -1,0 +1,204 @@
+"""Data sets of TFDS, prepared on disk as array records and read without TensorFlow."""
+
+import logging
+import os
+import re
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+
+from ..names import check_name
+from .builders import BUILDERS
+from .dataset import DataError, Source
+from .images import black_and_white, fit_all, to_bytes
+from .order import spread_rows
+
+_SECONDS_TO_ANSWER = 4
+_LOOKED_AT = 256
+
+
+def prepared_sources(
+    name: str, *, data_dir: Path, manual_dir: Path | None, size: tuple[int, int] | None, channels: int | None
+) -> tuple[Path, dict[str, Source]]:
+    """(the version's folder, its splits) of a data set of TFDS, prepared first where it is not yet.
+
+    Raises:
+      FileNotFoundError: without a network and without raw files, naming what to fetch and where to put it.
+      ValueError: for an unknown name, a damaged raw file or prepared folder, or a set without images.
+    """
+    # TFDS recommends OpenCV in a warning at every first read.
+    logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    builder = _builder(name, data_dir)
+    folder = Path(builder.data_dir)
+    if not folder.exists():
+        _prepare(name, builder, data_dir, manual_dir)
+    _check_whole(builder, folder)
+    feature = _image_feature(name, builder)
+    sources = {}
+    for split in ("train", "validation", "test"):
+        if split in builder.info.splits:
+            sources[split] = _PreparedSplit(builder, split, feature, size, channels)
+    if "train" not in sources:
+        raise DataError(f"{name} has no split called train; its splits are {', '.join(builder.info.splits)}")
+    return folder, sources
+
+
+class _PreparedSplit:
+    def __init__(
+        self, builder: Any, split: str, feature: str, size: tuple[int, int] | None, channels: int | None
+    ) -> None:
+        self._folder, self._feature = Path(builder.data_dir), feature
+        self._size, self._channels = size, channels
+        features = dict(builder.info.features.items())
+        self._labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
+        try:
+            self._records = builder.as_data_source(split=split)
+        except NotImplementedError as error:
+            raise DataError(
+                f"{self._folder} was prepared in a format without random access; choose another data_dir, or delete "
+                "that folder and run again"
+            ) from error
+        looked_at = spread_rows(len(self), _LOOKED_AT)
+        self._binary = False
+        self._binary = black_and_white(np.stack([np.max(r[feature]) for r in self._get(looked_at)]))
+        self.event_shape = self.read(looked_at[:1])[0].shape[1:]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        records = self._get(rows)
+        shapes = {record[self._feature].shape for record in records}
+        if len(shapes) == 1:
+            images = to_bytes(np.stack([record[self._feature] for record in records]), binary=self._binary)
+            images = fit_all(images, size=self._size, channels=self._channels)
+        else:
+            each = [to_bytes(record[self._feature][None], binary=self._binary) for record in records]
+            images = [fit_all(image, size=self._size, channels=self._channels) for image in each]
+            if len({image.shape for image in images}) > 1:
+                raise DataError("its images are of mixed sizes; data.image_size makes them alike")
+            images = np.concatenate(images)
+        labels = np.array([record["label"] for record in records], np.int32) if self._labelled else None
+        return images, labels
+
+    def _get(self, rows: np.ndarray) -> Any:
+        try:
+            return self._records.__getitems__([int(row) for row in rows])
+        except Exception as error:  # whatever a reader or decoder makes of damaged bytes
+            raise _damaged(self._folder, error) from error
+
+
+def _builder(name: str, data_dir: Path) -> Any:
+    base, _, config = name.partition("/")
+    try:
+        if base in BUILDERS:
+            return BUILDERS[base](data_dir=data_dir, config=config or None, file_format="array_record")
+        return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    except tfds.core.registered.DatasetNotFoundError as error:
+        check_name(base, "data set", [*BUILDERS, *tfds.list_builders(with_community_datasets=False)])
+        raise DataError(str(error)) from error
+    except Exception as error:
+        versions = [
+            f for f in data_dir.joinpath(*name.split("/")).glob("**/") if re.fullmatch(r"\d+(\.\d+){2}", f.name)
+        ]
+        if not versions:
+            raise DataError(f"{name}: {error}") from error
+        raise _damaged(max(versions), error) from error
+
+
+def _damaged(folder: Path, reason: object) -> DataError:
+    return DataError(
+        f"the prepared data set {folder} is damaged or not whole ({reason}); delete that folder, run again"
+    )
+
+
+def _check_whole(builder: Any, folder: Path) -> None:
+    """TFDS takes any folder with a version's name for a prepared data set."""
+    for name in ("dataset_info.json", "features.json"):
+        if not (folder / name).is_file():
+            raise _damaged(folder, f"it has no {name}")
+    if not builder.info.splits:
+        raise _damaged(folder, "it lists no splits")
+    for split, info in builder.info.splits.items():
+        for path, count in zip(info.filepaths, info.shard_lengths, strict=True):
+            if not Path(path).is_file():
+                raise _damaged(folder, f"it has no {Path(path).name}")
+            if builder.info.file_format.value != "array_record":
+                continue
+            reader = ArrayRecordReader(os.fspath(path))
+            try:
+                found = reader.num_records()
+            except Exception as error:
+                raise _damaged(folder, error) from error
+            finally:
+                reader.close()
+            if found != count:
+                raise _damaged(folder, f"{split} should have {count} records in {Path(path).name}, which has {found}")
+
+
+def _image_feature(name: str, builder: Any) -> str:
+    features = builder.info.features
+    images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    if not images:
+        raise DataError(f"{name} has no images: its features are {', '.join(features)}")
+    return "image" if "image" in images else images[0]
+
+
+def _prepare(name: str, builder: Any, data_dir: Path, manual_dir: Path | None) -> None:
+    ours = isinstance(builder, tuple(BUILDERS.values()))
+    urls = (builder.published if ours else builder).url_infos or {}
+    if ours:
+        builder.manual_dir = manual_dir
+    _check_reachable(name, urls, data_dir, manual_dir, whole=ours)
+    options = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
+    try:
+        builder.download_and_prepare(download_config=options)
+    except (ImportError, AttributeError) as error:
+        if "tensorflow" not in str(error):
+            raise
+        raise DataError(
+            f"preparing {name} needs TensorFlow: install the extra `tensorflow` (pip install 'vae_jax[tensorflow]'), "
+            f"or copy a folder prepared elsewhere, with file_format='array_record', to {builder.data_dir}"
+        ) from error
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a builder of TFDS may raise anything
+        raise DataError(f"{name} could not be prepared in {builder.data_dir}: {error}") from error
+
+
+def _check_reachable(
+    name: str, urls: Mapping[str, Any], data_dir: Path, manual_dir: Path | None, *, whole: bool
+) -> None:
+    """Asks one of the hosts for an answer: TFDS would try for minutes."""
+    if manual_dir is not None and (whole or all((manual_dir / info.filename).exists() for info in urls.values())):
+        return
+    downloads = data_dir / "downloads"
+    cached = {info.read_text() for info in downloads.glob("**/*.INFO")} if downloads.is_dir() else set()
+    wanted = [url for url in urls if not any(url in info for info in cached)]
+    if not wanted:
+        return
+    try:
+        request = urllib.request.Request(wanted[0], method="HEAD")
+        urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError:
+        return  # it answers; TFDS will say what is wrong
+    except OSError as error:
+        listed = "\n  ".join(urls)
+        raise FileNotFoundError(
+            f"{name} is not prepared in {data_dir}, and its files cannot be downloaded ({error}). Where there is a "
+            f"network, fetch\n  {listed}\nput them into one folder, and give that folder as data.manual_dir; or copy a "
+            f"prepared {builder_folder(data_dir, name)} here"
+        ) from error
+
+
+def builder_folder(data_dir: Path, name: str) -> Path:
+    return data_dir.joinpath(*name.split("/"))
