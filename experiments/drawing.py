@@ -70,7 +70,7 @@ def _neighbours(samples, images):
     nearest = search.kneighbors(samples.reshape(len(samples), -1), return_distance=False)
     return figures.image_grid(
         np.concatenate([samples[:, None], searched[nearest]], axis=1),
-        title=f"a sample, and the nearest of {len(searched)} training images",
+        title=f"nearest of {len(searched)} training images",
         column_labels=["sample", *(str(number + 1) for number in range(count))],
     )
 

@@ -1,6 +1,6 @@
 """Images as bytes of one size and kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -43,12 +43,15 @@ def black_and_white(images: np.ndarray) -> bool:
     return images.max(initial=0) == 1
 
 
-def to_bytes(values: np.ndarray, *, binary: bool) -> UInt8[np.ndarray, "n height width channels"]:
+def to_bytes(
+    values: np.ndarray, *, binary: bool, numbers: Sequence[int] | None = None
+) -> UInt8[np.ndarray, "n height width channels"]:
     """An array of images [n, height, width] or [n, height, width, channels] as bytes.
 
     Args:
       values: integers 0…255, floats in [0, 1], or booleans.
       binary: whether the integers are zeros and ones that stand for black and white.
+      numbers: what the images are called in a message; 0, 1, … by default.
 
     Raises:
       ValueError: for another shape or type, NaN, and values outside.
@@ -68,9 +71,10 @@ def to_bytes(values: np.ndarray, *, binary: bool) -> UInt8[np.ndarray, "n height
     illegal = ~((values >= low) & (values <= high))  # true for NaN
     if illegal.any():
         where = np.argwhere(illegal)[0].tolist()
+        number = where[0] if numbers is None else numbers[where[0]]
         raise ValueError(
-            f"{values.dtype} images must lie in [{low}, {high}]; image {where[0]} has {values[tuple(where)]} at "
-            f"{where[1:]}, and {int(illegal.sum())} values in all lie outside"
+            f"{values.dtype} images must lie in [{low}, {high}]; image {number} has {values[tuple(where)]} at pixel "
+            f"{where[1:]}"
         )
     if values.dtype == np.uint8 and scale == 1:
         return values

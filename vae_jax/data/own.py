@@ -38,7 +38,7 @@ class _Arrays:
         try:
             self._images, self._labels = _load(path)
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"data.path {path}: {error}") from error
+            raise DataError(f"data.path {path} cannot be read as a whole {path.suffix} file: {error}") from error
         if not len(self._images):
             raise DataError(f"data.path {path} holds no images: its array has the shape {list(self._images.shape)}")
         if self._labels is not None and self._labels.shape != (len(self._images),):
@@ -53,7 +53,7 @@ class _Arrays:
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         try:
-            images = to_bytes(np.asarray(self._images[rows]), binary=self._binary)
+            images = to_bytes(np.asarray(self._images[rows]), binary=self._binary, numbers=rows.tolist())
         except ValueError as error:
             raise DataError(f"data.path {self._path}: {error}") from error
         labels = None if self._labels is None else self._labels[rows]
@@ -61,6 +61,10 @@ class _Arrays:
 
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != (b"\x93NUM" if path.suffix == ".npy" else b"PK\x03\x04"):
+        raise ValueError("it begins as another kind of file")  # numpy would speak of pickles
     loaded = np.load(path, mmap_mode="r")  # an .npy file may be larger than memory
     if path.suffix == ".npy":
         return loaded, None

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from ..names import check_name
+from ..names import nearest
 from .builders import BUILDERS
 from .dataset import DataError, Source
 from .images import black_and_white, fit_all, to_bytes
@@ -39,10 +39,10 @@ def prepared_sources(
         tfds.disable_progress_bar()
     builder = _builder(name, data_dir)
     folder = Path(builder.data_dir)
+    feature = _image_feature(name, builder)
     if not folder.exists():
         _prepare(name, builder, data_dir, manual_dir)
     _check_whole(builder, folder)
-    feature = _image_feature(name, builder)
     sources = {}
     for split in ("train", "validation", "test"):
         if split in builder.info.splits:
@@ -77,18 +77,18 @@ class _PreparedSplit:
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         records = self._get(rows)
-        shapes = {record[self._feature].shape for record in records}
-        if len(shapes) == 1:
-            images = to_bytes(np.stack([record[self._feature] for record in records]), binary=self._binary)
-            images = fit_all(images, size=self._size, channels=self._channels)
-        else:
-            each = [to_bytes(record[self._feature][None], binary=self._binary) for record in records]
-            images = [fit_all(image, size=self._size, channels=self._channels) for image in each]
-            if len({image.shape for image in images}) > 1:
-                raise DataError("its images are of mixed sizes; data.image_size makes them alike")
-            images = np.concatenate(images)
+        images = [self._image(record[self._feature]) for record in records]
         labels = np.array([record["label"] for record in records], np.int32) if self._labelled else None
-        return images, labels
+        return np.stack(images), labels
+
+    def _image(self, values: np.ndarray) -> np.ndarray:
+        (image,) = fit_all(to_bytes(values[None], binary=self._binary), size=self._size, channels=self._channels)
+        if image.shape != getattr(self, "event_shape", image.shape):
+            raise DataError(
+                f"{self._folder} holds images of {list(image.shape)} and of {list(self.event_shape)}; data.image_size "
+                "and data.channels make them alike"
+            )
+        return image
 
     def _get(self, rows: np.ndarray) -> Any:
         try:
@@ -104,8 +104,11 @@ def _builder(name: str, data_dir: Path) -> Any:
             return BUILDERS[base](data_dir=data_dir, config=config or None, file_format="array_record")
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError as error:
-        check_name(base, "data set", [*BUILDERS, *tfds.list_builders(with_community_datasets=False)])
-        raise DataError(str(error)) from error
+        known = {"digits_5k", *tfds.list_builders(with_community_datasets=False)}
+        raise ValueError(
+            f"unknown data set {base!r}.{nearest(base, sorted(known))} Known are digits_5k and the image data sets of "
+            "TFDS; one's own images are read from data.path"
+        ) from error
     except Exception as error:
         versions = [
             f for f in data_dir.joinpath(*name.split("/")).glob("**/") if re.fullmatch(r"\d+(\.\d+){2}", f.name)
@@ -134,13 +137,12 @@ def _check_whole(builder: Any, folder: Path) -> None:
                 raise _damaged(folder, f"it has no {Path(path).name}")
             if builder.info.file_format.value != "array_record":
                 continue
-            reader = ArrayRecordReader(os.fspath(path))
             try:
+                reader = ArrayRecordReader(os.fspath(path))
                 found = reader.num_records()
-            except Exception as error:
-                raise _damaged(folder, error) from error
-            finally:
                 reader.close()
+            except Exception as error:  # its exceptions are not documented
+                raise _damaged(folder, error) from error
             if found != count:
                 raise _damaged(folder, f"{split} should have {count} records in {Path(path).name}, which has {found}")
 
