@@ -32,7 +32,7 @@ class Experiment(NamedTuple):
     data_mean: np.ndarray
     vae: VAE
     key: jax.Array
-    observe: Callable[[jax.Array, ArrayLike], tuple[jax.Array, jax.Array]]  # `observations`, compiled
+    observe: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]  # `observations`, compiled
 
 
 def build(config: Config, *, data_dir: str | None) -> Experiment:

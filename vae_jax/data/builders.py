@@ -26,7 +26,7 @@ class _Raw(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder of raw files that the user may have put into `manual_dir`."""
 
     manual_dir: Path | None = None
-    published: type[tfds.core.GeneratorBasedBuilder]  # TFDS's own, which knows the URLs
+    published: Any  # TFDS's own, which knows the URLs
 
     def _raw(self, dl_manager: Any) -> dict[str, bytes]:
         return read_raw(
@@ -43,7 +43,7 @@ class _Raw(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 class _Idx(_Raw, skip_registration=True):
     raw_md5: ClassVar[dict[str, str]] = {}  # of the uncompressed files
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
+    def _split_generators(self, dl_manager: Any) -> Any:
         files = self._raw(dl_manager)
         return {
             split: _labelled(
@@ -95,12 +95,12 @@ class EMnist(_Raw, mnist.EMNIST, skip_registration=True):
     name = "emnist"
     published = mnist.EMNIST
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
+    def _split_generators(self, dl_manager: Any) -> Any:
         (archive,) = self._raw(dl_manager).values()
         with zipfile.ZipFile(io.BytesIO(archive)) as members:
 
             def array(split: str, kind: str) -> np.ndarray:
-                return parse_idx(members.read(f"gzip/emnist-{self.builder_config.name}-{split}-{kind}-ubyte.gz"))
+                return parse_idx(members.read(f"gzip/emnist-{self.builder_config_name}-{split}-{kind}-ubyte.gz"))
 
             arrays = {split: (array(split, "images-idx3"), array(split, "labels-idx1")) for split in ("train", "test")}
         return {split: _labelled(*pair) for split, pair in arrays.items()}
@@ -110,7 +110,7 @@ class BinarizedMnist(_Raw, binarized_mnist.Builder, skip_registration=True):
     name = "binarized_mnist"
     published = binarized_mnist.Builder
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
+    def _split_generators(self, dl_manager: Any) -> Any:
         files = self._raw(dl_manager)
         parts = {"train": "train", "validation": "valid", "test": "test"}
         return {split: _unlabelled(_parse_amat(files[_amat(part)])) for split, part in parts.items()}
@@ -140,15 +140,17 @@ class Cifar10(_Raw, cifar.Cifar10, skip_registration=True):
     name = "cifar10"
     published = cifar.Cifar10
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
+    def _split_generators(self, dl_manager: Any) -> Any:
         (archive,) = self._raw(dl_manager).values()
         published = self._cifar_info
         with tarfile.open(fileobj=io.BytesIO(archive)) as members:
 
             def read(filename: str) -> bytes:
-                return members.extractfile(published.prefix + filename).read()
+                member: Any = members.extractfile(published.prefix + filename)
+                return member.read()
 
-            self.info.features["label"].names = read(published.label_files[0]).decode().split()
+            features: Any = self.info.features
+            features["label"].names = read(published.label_files[0]).decode().split()
             splits = {
                 "train": b"".join(read(filename) for filename in published.train_files),
                 "test": b"".join(read(filename) for filename in published.test_files),

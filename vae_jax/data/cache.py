@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,9 +41,9 @@ def write_cache(file: Path, dataset: Dataset, folder: Path) -> None:
         "name": dataset.name,
         "folder": os.fspath(folder),
         "fingerprint": fingerprint(folder),
-        "train_bytes": dataset.train.images.nbytes,
+        "train_bytes": math.prod(dataset.train.images.shape),
     }
-    arrays = {"about": np.array(json.dumps(about))}
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about))}
     for name in _SPLITS:
         split = getattr(dataset, name)
         arrays[f"{name}_images"] = split.images

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
+from tensorflow_datasets.core.registered import DatasetNotFoundError
 
 from ..names import nearest
 from .builders import BUILDERS
@@ -103,7 +104,7 @@ def _builder(name: str, data_dir: Path) -> Any:
         if base in BUILDERS:
             return BUILDERS[base](data_dir=data_dir, config=config or None, file_format="array_record")
         return tfds.builder(name, data_dir=data_dir, file_format="array_record")
-    except tfds.core.registered.DatasetNotFoundError as error:
+    except DatasetNotFoundError as error:
         known = {"digits_5k", *tfds.list_builders(with_community_datasets=False)}
         raise ValueError(
             f"unknown data set {base!r}.{nearest(base, sorted(known))} Known are digits_5k and the image data sets of "
