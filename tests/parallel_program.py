@@ -76,6 +76,17 @@ def spread(make_loss, backend: str, *, ahead_of_time: bool):
     return run(state, run_key, images, index())
 
 
+def gathered(make_loss, backend: str, *, ahead_of_time: bool):
+    """The same on batches that were gathered before, each device given its share of them."""
+    mesh = parallel.data_mesh()
+    steps = partial(training.train_batches, loss_fn=make_loss(parallel.axis_name(backend)), optimizer=SGD)
+    run = parallel.data_parallel(steps, mesh=mesh, backend=backend, batched=True)
+    state, run_key = parallel.replicate((training.init_state(PARAMS, SGD), key()), mesh)
+    if ahead_of_time:
+        run = run.compile(state, run_key, IMAGES[index()], index())
+    return run(state, run_key, IMAGES[index()], index())
+
+
 def one_by_one(step, state, batch_of):
     """`train_step` in a Python loop."""
     metrics = []
@@ -107,6 +118,9 @@ WAYS = {
     "jit": partial(spread, backend="jit", ahead_of_time=True),
     "pmap": partial(spread, backend="pmap", ahead_of_time=True),
     "shard_map": partial(spread, backend="shard_map", ahead_of_time=False),
+    "batched_jit": partial(gathered, backend="jit", ahead_of_time=False),
+    "batched_pmap": partial(gathered, backend="pmap", ahead_of_time=True),
+    "batched_shard_map": partial(gathered, backend="shard_map", ahead_of_time=True),
     "sharded_step": sharded_step,
     "vmap": vmapped_step,
 }

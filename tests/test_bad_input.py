@@ -93,7 +93,23 @@ CONFIGS = {
     ("model.posterior", "diag"): "'diagonal'",
     ("model.prior", "standard"): "'standard_normal'",
     ("data.name", "digits5k"): "'digits_5k'",
-    ("data.path", "images.npy"): "data.path",
+    ("data.path", "no/images.npy"): "data.path no/images.npy does not exist",
+    ("data.image_size", 28): "data.image_size",
+    ("data.image_size", (28,)): "data.image_size",
+    ("data.image_size", (28, 28, 1)): "data.image_size",
+    ("data.image_size", (28, 0)): "data.image_size",
+    ("data.image_size", (28.5, 28)): "data.image_size",
+    ("data.channels", 2): "data.channels",
+    ("data.channels", 0): "data.channels",
+    ("data.held_out", 0): "data.held_out",
+    ("data.held_out", -0.1): "data.held_out",
+    ("data.held_out", 0.5): "data.held_out",
+    ("data.held_out", math.nan): "data.held_out",
+    ("data.memory_gb", 0): "data.memory_gb",
+    ("data.memory_gb", -1.0): "data.memory_gb",
+    ("data.memory_gb", math.inf): "data.memory_gb",
+    ("evaluation.num_examples", 0): "evaluation.num_examples",
+    ("evaluation.num_examples", 1.5): "evaluation.num_examples",
     ("data.binarization", "dynamical"): "'dynamic'",
     ("parallel.backend", "pjit"): "'jit'",
 }
@@ -101,7 +117,7 @@ CONFIGS = {
 
 def check(settings: Config) -> None:
     validate(settings)
-    setup.check(settings, setup.build(settings), num_devices=1)
+    setup.check(settings, setup.build(settings, data_dir="no/such/folder"), num_devices=1)
 
 
 @pytest.mark.parametrize(("field", "value"), CONFIGS)
@@ -109,9 +125,24 @@ def test_an_illegal_value_is_named_with_what_is_legal(field, value):
     settings = digits.get_config()
     section, _, name = field.rpartition(".")
     setattr(getattr(settings, section) if section else settings, name, value)
-    with pytest.raises(ValueError, match=CONFIGS[field, value]) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=CONFIGS[field, value]) as caught:
         check(settings)
     assert str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [("manual_dir", "raw"), ("image_size", (28, 28)), ("channels", 1)])
+def test_the_bundled_digits_are_had_as_they_are(field, value):
+    settings = digits.get_config()
+    setattr(settings.data, field, value)
+    with pytest.raises(ValueError, match=f"digits_5k .*{field}"):
+        check(settings)
+
+
+def test_a_path_and_raw_files_of_a_named_data_set_are_refused_together():
+    settings = digits.get_config()
+    settings.data.path, settings.data.manual_dir = "images.npy", "raw"
+    with pytest.raises(ValueError, match=r"data\.manual_dir raw .* data\.path images\.npy"):
+        check(settings)
 
 
 def test_free_bits_on_a_posterior_that_does_not_factorise_is_refused_before_training():
@@ -156,4 +187,4 @@ def test_the_launcher_names_the_commands_it_knows():
     result = subprocess.run(
         [str(Path(commands.ROOT) / "launch.sh"), "trian"], capture_output=True, text=True, check=False
     )
-    check_refused(result, "trian", "train", "evaluate", "benchmark")
+    check_refused(result, "trian", "train", "evaluate", "sample", "benchmark")

@@ -88,6 +88,56 @@ def test_learning_curves_of_a_run_without_measurements_are_empty(tmp_path):
     assert [len(line.get_xydata()) for line in figure.axes[0].lines] == [1, 0]
 
 
+def scattered(figure: Figure) -> dict[str, tuple[np.ndarray, tuple[float, ...]]]:
+    """The points and the one colour of every class that is drawn."""
+    (axes,) = figure.axes
+    drawn = {}
+    for collection in axes.collections:
+        (colour,) = collection.get_facecolor()
+        drawn[collection.get_label()] = np.asarray(collection.get_offsets()), tuple(colour)
+    return drawn
+
+
+POINTS = np.random.default_rng(1).normal(size=(60, 2)).astype(np.float32)
+
+
+def test_latent_scatter_draws_every_point_in_the_colour_of_its_class():
+    """Class by class; a class's number need not be its place."""
+    labels = np.random.default_rng(2).choice([7, 2, 40], size=60)
+    drawn = scattered(figures.latent_scatter(POINTS, labels))
+    assert list(drawn) == ["2", "7", "40"]
+    for name, (points, _) in drawn.items():
+        np.testing.assert_array_equal(points, POINTS[labels == int(name)])
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 11, 47])
+def test_latent_scatter_gives_no_two_classes_one_colour(num_classes, tmp_path):
+    """Saved, too: the legend of many classes finds room."""
+    figure = figures.latent_scatter(POINTS, np.arange(60) % num_classes)
+    colours = [colour for _, colour in scattered(figure).values()]
+    assert len(set(colours)) == num_classes
+    assert all(alpha == 1 for *_, alpha in colours)
+    figure.savefig(tmp_path / "latents.png")
+
+
+def test_latent_scatter_names_its_axes_and_its_classes_in_a_legend():
+    figure = figures.latent_scatter(POINTS, np.arange(60) % 12, title="t", xlabel="a", ylabel="b")
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "a", "b")
+    assert [text.get_text() for text in legend.get_texts()] == [str(number) for number in range(12)]
+    shown = [tuple(handle.get_facecolor()[0]) for handle in legend.legend_handles]
+    assert shown == [colour for _, colour in scattered(figure).values()]
+
+
+def test_latent_scatter_without_labels_is_of_one_colour_and_has_no_legend():
+    figure = figures.latent_scatter(POINTS)
+    ((points, _),) = scattered(figure).values()
+    np.testing.assert_array_equal(points, POINTS)
+    assert not figure.legends
+    (axes,) = figure.axes
+    assert (axes.get_legend(), axes.get_xlabel(), axes.get_ylabel()) == (None, "z0", "z1")
+
+
 def test_no_global_state_is_made():
     """In a process of its own: pyplot, which keeps figures alive and may want a display, is never imported."""
     code = """
@@ -96,6 +146,7 @@ import numpy as np
 from vae_jax import figures
 figures.image_grid(np.zeros((1, 2, 3, 3, 1))).savefig(io.BytesIO())
 figures.learning_curves({"a": ([1, 2], [3.0, 4.0])}, ylabel="nats").savefig(io.BytesIO())
+figures.latent_scatter(np.eye(2), np.arange(2)).savefig(io.BytesIO())
 print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

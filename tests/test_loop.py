@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from vae_jax import parallel, training
+from vae_jax import data, parallel, training
 
 XS = np.arange(20, dtype=np.float32).reshape(10, 2)
 SGD = optax.sgd(0.125)
@@ -85,3 +85,66 @@ def test_throughput_leaves_out_the_first_chunk_unless_it_is_the_only_one():
     throughput.add(100, 1.0)
     throughput.add(200, 2.0)
     assert throughput.examples_per_second == 100.0
+
+
+class Bytes:
+    """Twelve images, read one chunk at a time; `events` is told of every reading."""
+
+    event_shape = (2, 3, 1)
+    images = np.random.default_rng(0).integers(0, 256, (12, *event_shape), dtype=np.uint8)
+
+    def __init__(self, events: list) -> None:
+        self.events = events
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, rows: np.ndarray):
+        self.events.append("read")
+        return self.images[rows], None
+
+
+def noisy_loss(params, keys, images):
+    """Its gradient has every example's bytes and noise, and the parameters."""
+    noise = jax.vmap(jax.random.normal)(keys)
+    residuals = images.reshape(len(keys), -1) / 255 @ params + noise
+    return jnp.mean(residuals**2), None
+
+
+def trained_on_images(images, steps, events: list, *, batched: bool) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The parameters after eleven steps, which end in chunks of 4, 2, 2 and 3, and the losses of every chunk."""
+    mesh = parallel.data_mesh(jax.devices()[:1])
+    state, key = parallel.replicate((training.init_state(jnp.ones(6), SGD), jax.random.key(0)), mesh)
+    losses = []
+
+    def on_metrics(step, metrics):
+        events.append(step)
+        losses.append(metrics["loss"])
+
+    steps = partial(steps, loss_fn=noisy_loss, optimizer=SGD)
+    state = training.run(
+        state,
+        key,
+        images,
+        steps=parallel.data_parallel(steps, mesh=mesh, batched=batched),
+        num_steps=11,
+        batch_size=5,
+        pauses=(4, 6),
+        throughput=training.Throughput(),
+        on_metrics=on_metrics,
+        on_pause=lambda step, state: None,
+    )
+    return np.asarray(state.params), losses
+
+
+def test_streamed_images_give_the_bits_of_those_in_memory_each_chunk_read_before_the_last_is_waited_for():
+    events: list = []
+    streamed = data.StreamedImages(Bytes(events), np.array([7, 0, 3, 11, 4, 1, 10, 2, 9], np.int64))
+    in_memory = jnp.asarray(Bytes.images[[7, 0, 3, 11, 4, 1, 10, 2, 9]])
+    params, losses = trained_on_images(streamed, training.train_batches, events, batched=True)
+    expected, expected_losses = trained_on_images(in_memory, training.train_steps, [], batched=False)
+    np.testing.assert_array_equal(params, expected)
+    for loss, expected_loss in zip(losses, expected_losses, strict=True):
+        np.testing.assert_array_equal(loss, expected_loss)
+    assert events == ["read", "read", 4, 6, "read", "read", 8, 11]
+    assert np.abs(params - 1).min() > 0.01

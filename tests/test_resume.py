@@ -34,9 +34,8 @@ def metrics(workdir) -> list[dict]:
 def test_a_run_leaves_the_files_that_are_promised(finished):
     workdir, _ = finished
     present = {path.relative_to(workdir).as_posix() for path in workdir.rglob("*.png")}
-    assert present == {
-        f"figures/{name}.png" for name in ("learning_curves", "reconstructions", "samples", "traversal", "manifold")
-    }
+    drawn = ("learning_curves", "reconstructions", "samples", "neighbours", "traversal", "latents", "manifold")
+    assert present == {f"figures/{name}.png" for name in drawn}
     assert (workdir / "config.json").exists()
     assert list(workdir.glob("events.out.tfevents.*"))
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["40", "60"]

@@ -169,6 +169,37 @@ def test_consecutive_steps_in_a_scan_have_the_batches_and_noise_of_their_rows_an
     assert state.step == STEP + 3
 
 
+def test_batches_gathered_before_are_trained_on_as_they_are():
+    """Ten steps by hand: −lr times the gradient of ½|params|² + Σ_i params·x_i e_i, which is params + Σ_i x_i e_i.
+
+    The batches hold other examples than the rows of `index`, which say what noise is drawn.
+    """
+
+    def loss_fn(params, keys, batch):
+        noise = jax.vmap(jax.random.normal)(keys)
+        terms = Diagnostics(batch["x"][:, 0] * noise, batch["x"], None, batch["number"], {"u": noise})
+        return 0.5 * jnp.vdot(params, params) + params @ (noise @ batch["x"]), terms
+
+    rng = np.random.default_rng(4)
+    index = rng.permuted(np.tile(np.arange(10, dtype=np.int32), (10, 1)), axis=1)[:, :4]
+    batches = {"x": rng.normal(size=(10, 4, 3)).astype(np.float32), "number": rng.integers(9, size=(10, 4))}
+    run = jax.jit(partial(training.train_batches, loss_fn=loss_fn, optimizer=SGD))
+    state, metrics = run(state_at(jnp.ones(3)), key(), batches, index)
+
+    params, expected = np.ones(3), []
+    for step, (rows, xs) in enumerate(zip(index, batches["x"].astype(np.float64), strict=True), start=STEP):
+        noise = contract_noise(rows, step).astype(np.float64)
+        gradient = params + noise @ xs
+        loss = 0.5 * params @ params + params @ (noise @ xs)
+        expected.append((loss, np.linalg.norm(gradient), np.mean(xs[:, 0] * noise)))
+        params = params - LEARNING_RATE * gradient
+    np.testing.assert_allclose(state.params, params, rtol=1e-4, atol=1e-6)
+    assert state.step == STEP + 10
+    assert set(metrics) == {"loss", "gradient_norm", "reconstruction"}
+    measured = np.stack([metrics[name] for name in ("loss", "gradient_norm", "reconstruction")], axis=1)
+    np.testing.assert_allclose(measured, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("params", [jnp.float32(1.0), jnp.asarray(1.0), 1.0], ids=["strong", "weak", "python"])
 def test_steps_compile_once(params):
     """The state keeps its types from the first step on, whatever types the parameters began with."""

@@ -17,7 +17,7 @@ from tensorflow_datasets.datasets.binarized_mnist import binarized_mnist_dataset
 from tensorflow_datasets.image_classification import cifar, mnist
 
 from .dataset import DataError
-from .raw import check_hash, parse_idx, read_raw
+from .raw import check_hash, open_npz, parse_idx, read_raw
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
 
@@ -122,9 +122,9 @@ class BinarizedMnist(_Raw, binarized_mnist.Builder, skip_registration=True):
             return None
         (part,) = (part for part in ("train", "valid", "test") if _amat(part) == filename)
         try:
-            with np.load(file) as arrays:
+            with open_npz(file) as arrays:
                 bits = np.unpackbits(arrays[part], axis=1)[:, : 28 * 28]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{file} is damaged: {error}") from error
         # The published text has one image a line, "0 1 … 0\n": its hash is that of these bits.
         text = np.full((len(bits), 2 * bits.shape[1]), ord(" "), np.uint8)

@@ -1,16 +1,17 @@
 """Data sets kept as arrays, since decoding 70,000 pictures takes seconds and reading an array does not."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .dataset import Dataset, Split
+from .raw import open_npz
 
 _FORMAT = 1
 _SPLITS = ("train", "validation", "test")
@@ -25,12 +26,13 @@ def cache_file(data_dir: Path, name: str, options: object) -> Path:
 def read_cache(file: Path, *, memory_limit: int) -> Dataset | None:
     """The data set; None where it is not there, damaged, larger than the limit, or made from a folder since changed."""
     try:
-        with np.load(file) as arrays:  # checks every array's CRC as it is read
+        with open_npz(file) as arrays:
             about = json.loads(str(arrays["about"]))
-            if about["fingerprint"] != fingerprint(Path(about["folder"])) or about["train_bytes"] > memory_limit:
+            folder = file.parent.parent / about["folder"]
+            if about["fingerprint"] != fingerprint(folder) or about["train_bytes"] > memory_limit:
                 return None
             splits = [Split(arrays[f"{s}_images"], arrays.get(f"{s}_labels")) for s in _SPLITS]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError):
         return None
     return Dataset(about["name"], *splits)
 
@@ -39,7 +41,7 @@ def write_cache(file: Path, dataset: Dataset, folder: Path) -> None:
     """Keeps the arrays of a data set in memory, whole or not at all; a disk that is full or read-only is no error."""
     about = {
         "name": dataset.name,
-        "folder": os.fspath(folder),
+        "folder": os.path.relpath(folder, file.parent.parent),  # whose parent may be moved, or copied
         "fingerprint": fingerprint(folder),
         "train_bytes": math.prod(dataset.train.images.shape),
     }
@@ -56,7 +58,8 @@ def write_cache(file: Path, dataset: Dataset, folder: Path) -> None:
             np.savez(opened, **arrays)
         partial.replace(file)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def fingerprint(folder: Path) -> list[list[str | int]]:

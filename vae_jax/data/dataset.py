@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -16,6 +16,7 @@ class DataError(ValueError):
     """Files that are damaged, or that hold no images that are alike."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """One split of a set of images, on disk.
 
@@ -107,6 +108,8 @@ def assemble(name: str, sources: Mapping[str, Source], *, held_out: float, memor
 
 def _read(source: Source, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """The images and labels of `rows`, in order, decoded in threads."""
+    if not len(rows):
+        return np.zeros((0, *source.event_shape), np.uint8), None
     import grain  # takes 0.2 s, which sets that are in memory already need not spend
 
     pieces = np.array_split(rows, max(1, -(-len(rows) // _READ_AT_ONCE)))

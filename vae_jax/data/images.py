@@ -29,7 +29,7 @@ def fit(
 
 def fit_all(
     images: UInt8[np.ndarray, "n height width channels"], *, size: tuple[int, int] | None, channels: int | None
-) -> UInt8[np.ndarray, "n height width channels"]:
+) -> UInt8[np.ndarray, "n new_height new_width new_channels"]:
     """`fit` of every image; returns the array itself where there is nothing to do."""
     same_size = size is None or images.shape[1:3] == tuple(size)
     if same_size and channels in (None, images.shape[-1]):
@@ -40,7 +40,7 @@ def fit_all(
 
 def black_and_white(images: np.ndarray) -> bool:
     """Whether integers are zeros and ones, to be read as black and white: no set of greys stops at 1/255."""
-    return images.max(initial=0) == 1
+    return bool(images.max(initial=0) == 1)
 
 
 def to_bytes(
@@ -76,6 +76,7 @@ def to_bytes(
             f"{values.dtype} images must lie in [{low}, {high}]; image {number} has {values[tuple(where)]} at pixel "
             f"{where[1:]}"
         )
-    if values.dtype == np.uint8 and scale == 1:
-        return values
-    return np.rint(values * scale).astype(np.uint8)
+    if np.issubdtype(values.dtype, np.floating):
+        return np.rint(values * scale).astype(np.uint8)
+    images = values.astype(np.uint8, copy=False)
+    return images if scale == 1 else images * np.uint8(scale)

@@ -1,13 +1,13 @@
 """One's own images: an array in a file, or a folder of pictures."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from .dataset import DataError, Source
 from .images import black_and_white, fit, fit_all, to_bytes
+from .raw import open_npz
 
 _IMAGE_NAMES, _LABEL_NAMES = ("x", "images", "data", "arr_0"), ("y", "labels", "label")
 
@@ -37,9 +37,9 @@ class _Arrays:
         self._path, self._size, self._channels = path, size, channels
         try:
             self._images, self._labels = _load(path)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise DataError(f"data.path {path} cannot be read as a whole {path.suffix} file: {error}") from error
-        if not len(self._images):
+        if not self._images.size or not self._images.ndim:
             raise DataError(f"data.path {path} holds no images: its array has the shape {list(self._images.shape)}")
         if self._labels is not None and self._labels.shape != (len(self._images),):
             raise DataError(
@@ -65,15 +65,23 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         magic = file.read(4)
     if magic != (b"\x93NUM" if path.suffix == ".npy" else b"PK\x03\x04"):
         raise ValueError("it begins as another kind of file")  # numpy would speak of pickles
-    loaded = np.load(path, mmap_mode="r")  # an .npy file may be larger than memory
     if path.suffix == ".npy":
-        return loaded, None
-    with loaded as arrays:
+        return np.load(path, mmap_mode="r"), None  # it may be larger than memory
+    with open_npz(path) as arrays:
         names = [name for name in _IMAGE_NAMES if name in arrays] or list(arrays) * (len(arrays) == 1)
         if not names:
-            raise DataError(f"one of its arrays must be called {' or '.join(_IMAGE_NAMES)}; it holds {list(arrays)}")
+            raise ValueError(f"one of its arrays must be called {' or '.join(_IMAGE_NAMES)}; it holds {list(arrays)}")
         label = next((name for name in _LABEL_NAMES if name in arrays), None)
-        return arrays[names[0]], None if label is None else arrays[label].astype(np.int32)
+        return arrays[names[0]], None if label is None else _classes(arrays[label])
+
+
+def _classes(labels: np.ndarray) -> np.ndarray:
+    """Labels as int32; raises `ValueError` for those that are no such integers."""
+    with np.errstate(invalid="ignore"):
+        classes = labels.astype(np.int32)
+    if not np.array_equal(classes, labels):
+        raise ValueError(f"its labels must be integers, got {labels.dtype}")
+    return classes
 
 
 class _Folder:
@@ -98,8 +106,8 @@ class _Folder:
     def _image(self, file: Path) -> np.ndarray:
         try:
             with Image.open(file) as image:
-                array = fit(image, size=self._size, channels=self._channels)
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+                array = fit(ImageOps.exif_transpose(image), size=self._size, channels=self._channels)
+        except Exception as error:  # a decoder may raise anything
             raise DataError(f"{file} cannot be read as an image: {error}") from error
         if array.shape != getattr(self, "event_shape", array.shape):
             raise DataError(

@@ -1,5 +1,6 @@
 """Data sets of TFDS, prepared on disk as array records and read without TensorFlow."""
 
+import http.client
 import logging
 import os
 import re
@@ -21,6 +22,9 @@ from .dataset import DataError, Source
 from .images import black_and_white, fit_all, to_bytes
 from .order import spread_rows
 
+# TFDS recommends OpenCV in a warning at every first read.
+logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
+
 _SECONDS_TO_ANSWER = 4
 _LOOKED_AT = 256
 
@@ -34,8 +38,6 @@ def prepared_sources(
       FileNotFoundError: without a network and without raw files, naming what to fetch and where to put it.
       ValueError: for an unknown name, a damaged raw file or prepared folder, or a set without images.
     """
-    # TFDS recommends OpenCV in a warning at every first read.
-    logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     builder = _builder(name, data_dir)
@@ -102,8 +104,8 @@ def _builder(name: str, data_dir: Path) -> Any:
     base, _, config = name.partition("/")
     try:
         if base in BUILDERS:
-            return BUILDERS[base](data_dir=data_dir, config=config or None, file_format="array_record")
-        return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+            return BUILDERS[base](data_dir=data_dir, config=config or None)
+        return tfds.builder(name, data_dir=data_dir)
     except DatasetNotFoundError as error:
         known = {"digits_5k", *tfds.list_builders(with_community_datasets=False)}
         raise ValueError(
@@ -133,7 +135,13 @@ def _check_whole(builder: Any, folder: Path) -> None:
     if not builder.info.splits:
         raise _damaged(folder, "it lists no splits")
     for split, info in builder.info.splits.items():
-        for path, count in zip(info.filepaths, info.shard_lengths, strict=True):
+        try:
+            files = list(zip(info.filepaths, info.shard_lengths, strict=True))
+        except Exception as error:  # whatever TFDS makes of what the file lists
+            raise _damaged(folder, error) from error
+        if not files:
+            raise _damaged(folder, f"it lists no records of {split}")
+        for path, count in files:
             if not Path(path).is_file():
                 raise _damaged(folder, f"it has no {Path(path).name}")
             if builder.info.file_format.value != "array_record":
@@ -164,9 +172,9 @@ def _prepare(name: str, builder: Any, data_dir: Path, manual_dir: Path | None) -
     _check_reachable(name, urls, data_dir, manual_dir, whole=ours)
     options = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     try:
-        builder.download_and_prepare(download_config=options)
+        builder.download_and_prepare(download_config=options, file_format="array_record")
     except (ImportError, AttributeError) as error:
-        if "tensorflow" not in str(error):
+        if "tensorflow" not in str(error).replace("tensorflow_datasets", ""):
             raise
         raise DataError(
             f"preparing {name} needs TensorFlow: install the extra `tensorflow` (pip install 'vae_jax[tensorflow]'), "
@@ -194,14 +202,10 @@ def _check_reachable(
         urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()
     except urllib.error.HTTPError:
         return  # it answers; TFDS will say what is wrong
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         listed = "\n  ".join(urls)
         raise FileNotFoundError(
             f"{name} is not prepared in {data_dir}, and its files cannot be downloaded ({error}). Where there is a "
             f"network, fetch\n  {listed}\nput them into one folder, and give that folder as data.manual_dir; or copy a "
-            f"prepared {builder_folder(data_dir, name)} here"
+            f"prepared {data_dir.joinpath(*name.split('/'))} here"
         ) from error
-
-
-def builder_folder(data_dir: Path, name: str) -> Path:
-    return data_dir.joinpath(*name.split("/"))

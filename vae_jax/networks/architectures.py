@@ -78,6 +78,32 @@ class MLPDecoder(nn.Module):
         return head(outputs.reshape(*self.event_shape, channels))
 
 
+class Downsample(nn.Module):
+    """A convolution with a 4×4 kernel and stride 2: half the height and width, rounded up."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "height width in"]) -> Float[Array, "half_height half_width channels"]:
+        odd_height, odd_width = x.shape[0] % 2, x.shape[1] % 2
+        padded = jnp.pad(x, ((1, 1 + odd_height), (1, 1 + odd_width), (0, 0)))
+        return nn.Dense(self.channels, kernel_init=glorot)(_windows(padded, size=4, stride=2))
+
+
+class Upsample(nn.Module):
+    """The transpose of such a convolution: twice the height and width; every output pixel sees 2×2 input pixels."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "height width in"]) -> Float[Array, "2*height 2*width channels"]:
+        height, width, _ = x.shape
+        windows = _windows(jnp.pad(x, ((1, 1), (1, 1), (0, 0))), size=2, stride=1)
+        h = nn.Dense(4 * self.channels, kernel_init=glorot)(windows)  # the four output pixels of an input pixel
+        h = h.reshape(height + 1, width + 1, 2, 2, self.channels).transpose(0, 2, 1, 3, 4)
+        return h.reshape(2 * height + 2, 2 * width + 2, self.channels)[1:-1, 1:-1]
+
+
 class ConvEncoder(nn.Module):
     """Image - input_mean -> convolutions that each halve it -> q(z|x)."""
 
@@ -91,7 +117,7 @@ class ConvEncoder(nn.Module):
     def __call__(self, x: Float[Array, "height width channels"]) -> Distribution:
         h = _centred(x, self.input_mean)
         for channels in self.hidden:
-            h = ACTIVATIONS[self.activation](nn.Conv(channels, (3, 3), strides=2, kernel_init=glorot)(h))
+            h = ACTIVATIONS[self.activation](Downsample(channels)(h))
         return PosteriorHead(self.latent_dim, self.posterior)(h.reshape(-1))
 
 
@@ -113,18 +139,17 @@ class ConvDecoder(nn.Module):
         for _ in self.hidden:
             sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
         smallest = (*sizes.pop(), self.hidden[-1])
-        h = activation(nn.Dense(math.prod(smallest), kernel_init=glorot)(z)).reshape(smallest)
-        for channels in (*reversed(self.hidden[:-1]), self.hidden[0]):
+        h = nn.Dense(math.prod(smallest), kernel_init=glorot)(z).reshape(smallest)
+        outputs = outputs_per_pixel(self.likelihood)
+        for channels in (*reversed(self.hidden[:-1]), image_channels * outputs):
             height, width = sizes.pop()
             # Sides that are odd on the way down come back one pixel too long: cropped.
-            h = nn.ConvTranspose(channels, (3, 3), strides=(2, 2), kernel_init=glorot)(h)[:height, :width]
-            h = activation(h)
-        outputs = outputs_per_pixel(self.likelihood)
+            h = Upsample(channels)(activation(h))[:height, :width]
         bias = np.zeros((image_channels, outputs))
         if self.output_mean is not None:
             mean = np.asarray(self.output_mean).reshape(self.event_shape).mean((0, 1))
             bias[:, 0] = location_bias(self.likelihood, mean)
-        h = nn.Conv(bias.size, (3, 3), kernel_init=glorot, bias_init=_constant(bias.ravel()))(h)
+        h = h + self.param("bias", _constant(bias.ravel()), (bias.size,)).reshape(1, 1, -1)
         head = LikelihoodHead(self.event_shape, self.likelihood, self.scale)
         return head(h.reshape(*self.event_shape, outputs))
 
@@ -182,8 +207,8 @@ def conv(
 ) -> VAE:
     """A VAE of convolutional networks for images [height, width, channels]; Glorot-uniform weights.
 
-    Each element of `hidden` is the channels of a 3×3 convolution with stride 2; the decoder mirrors them with
-    transposed convolutions. `output_mean` sets one bias per image channel. The other arguments are those of `mlp`.
+    Each element of `hidden` is the channels of a 4×4 convolution with stride 2; the decoder mirrors them with
+    transposed ones. `output_mean` sets one bias per image channel. The other arguments are those of `mlp`.
 
     Raises:
       ValueError: as `mlp`, and for an event that is no image.
@@ -244,6 +269,23 @@ def _hashable(mean: ArrayLike | None, shape: tuple[int, ...]) -> tuple[float, ..
     if np.shape(mean) != shape:
         raise ValueError(f"input_mean and output_mean must have the event shape {shape}, got {np.shape(mean)}")
     return tuple(np.asarray(mean, float).ravel().tolist())
+
+
+def _windows(x: Float[Array, "height width in"], *, size: int, stride: int) -> Float[Array, "rows columns features"]:
+    """Every size×size window of an image as one vector, so that a convolution is a matrix product.
+
+    XLA's CPU backend takes 20 times as long for the kernel's gradient of a convolution inside a loop, as the training
+    steps are (https://github.com/jax-ml/jax/issues/12868).
+    """
+    rows, columns = ((n - size) // stride + 1 for n in x.shape[:2])
+    return jnp.concatenate(
+        [
+            x[i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+            for i in range(size)
+            for j in range(size)
+        ],
+        axis=-1,
+    )
 
 
 def _centred(x: Float[Array, "*event"], mean: tuple[float, ...] | None) -> Float[Array, "*event"]:

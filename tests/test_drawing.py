@@ -1,0 +1,113 @@
+"""The pictures of a run that are computed before they are drawn: neighbours in the training set, means of q(z|x)."""
+
+import numpy as np
+import pytest
+
+from experiments import drawing
+from tests.test_figures import picture, scattered
+from vae_jax import data
+
+RNG = np.random.default_rng(0)
+HEIGHT, WIDTH = 4, 5
+TRAINING = RNG.integers(0, 256, (60, HEIGHT, WIDTH, 1), dtype=np.uint8)
+SAMPLES = RNG.uniform(size=(3, HEIGHT, WIDTH, 1)).astype(np.float32)
+POINTS = RNG.normal(size=(40, 5)) * [1.0, 5.0, 0.5, 3.0, 0.2] + [3.0, 0.0, -7.0, 1.0, 0.0]
+LABELS = np.arange(40, dtype=np.int32) % 4
+
+
+def tiles(figure) -> np.ndarray:
+    """The images of a grid, [rows, columns, height, width]: what lies between the lines of grey."""
+    drawn = picture(figure)
+    rows, columns = (drawn.shape[0] - 1) // (HEIGHT + 1), (drawn.shape[1] - 1) // (WIDTH + 1)
+    framed = drawn[1:, 1:].reshape(rows, HEIGHT + 1, columns, WIDTH + 1)
+    return framed[:, :HEIGHT, :, :WIDTH].transpose(0, 2, 1, 3)
+
+
+def nearest(images: np.ndarray, count: int) -> np.ndarray:
+    """By brute force in float64: for each sample the images in order of their Euclidean distance, [3, count, ...]."""
+    greys = images[..., 0] / 255
+    squares = [np.sum((greys - sample[..., 0].astype(np.float64)) ** 2, axis=(1, 2)) for sample in SAMPLES]
+    return np.stack([greys[np.argsort(distances)[:count]] for distances in squares])
+
+
+def check_neighbours(figure, searched: np.ndarray, count: int) -> None:
+    """Each row is a sample and, from the left, the images nearest to it."""
+    drawn = tiles(figure)
+    np.testing.assert_array_equal(drawn[:, 0], SAMPLES[..., 0])
+    np.testing.assert_allclose(drawn[:, 1:], nearest(searched, count), rtol=1e-6)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["sample", *map(str, range(1, count + 1))]
+    assert axes.get_title() == f"nearest of {len(searched)} training images"
+
+
+def test_neighbours_are_the_nearest_of_the_training_images():
+    check_neighbours(drawing._neighbours(SAMPLES, TRAINING), TRAINING, 7)
+
+
+def test_neighbours_of_a_set_of_four_are_all_four_in_their_order():
+    check_neighbours(drawing._neighbours(SAMPLES, TRAINING[:4]), TRAINING[:4], 4)
+
+
+def test_neighbours_are_looked_for_among_streamed_images_too():
+    class Source:
+        event_shape = TRAINING.shape[1:]
+        __len__ = lambda self: len(TRAINING)
+        read = lambda self, rows: (TRAINING[rows], None)
+
+    streamed = data.StreamedImages(Source(), np.arange(10, 50))
+    check_neighbours(drawing._neighbours(SAMPLES, streamed), TRAINING[10:50], 7)
+
+
+def test_neighbours_in_a_large_set_are_of_images_spread_over_it(monkeypatch):
+    """Of ten among sixty here: first, last, and eight at equal distances."""
+    monkeypatch.setattr(drawing, "_SEARCHED", 10)
+    spread = TRAINING[[0, 6, 13, 19, 26, 32, 39, 45, 52, 59]]
+    check_neighbours(drawing._neighbours(SAMPLES, TRAINING), spread, 7)
+
+
+def plane(figure, tmp_path) -> np.ndarray:
+    """The points as they are drawn, in the order of the examples; the figure is saved, which draws it."""
+    figure.savefig(tmp_path / "latents.png")
+    points = np.empty((len(POINTS), 2))
+    for name, (drawn, _) in scattered(figure).items():
+        points[int(name) == LABELS] = drawn
+    return points
+
+
+def test_two_latent_dimensions_are_drawn_as_they_are(tmp_path):
+    figure = drawing._latents(POINTS[:, :2], LABELS)
+    np.testing.assert_array_equal(plane(figure, tmp_path), POINTS[:, :2])
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("z0", "z1")
+    assert figure.axes[0].get_title() == "means of q(z|x) of 40 test images"
+
+
+def test_one_latent_dimension_is_drawn_along_a_line(tmp_path):
+    figure = drawing._latents(POINTS[:, :1], LABELS)
+    np.testing.assert_array_equal(plane(figure, tmp_path), np.pad(POINTS[:, :1], ((0, 0), (0, 1))))
+
+
+@pytest.mark.parametrize("dimensions", [3, 5])
+def test_more_latent_dimensions_are_projected_on_the_two_of_most_variance(tmp_path, dimensions):
+    """The eigenvectors of the covariance matrix, up to a sign of each."""
+    means = POINTS[:, :dimensions]
+    figure = drawing._latents(means, LABELS)
+    variances, directions = np.linalg.eigh(np.cov(means.T))
+    expected = (means - means.mean(axis=0)) @ directions[:, ::-1][:, :2]
+    drawn = plane(figure, tmp_path)
+    expected *= np.sign(np.sum(drawn * expected, axis=0))
+    np.testing.assert_allclose(drawn, expected, atol=1e-9)
+    np.testing.assert_allclose(drawn.var(axis=0, ddof=1), variances[::-1][:2])
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("first principal component", "second")
+
+
+def test_latents_without_labels_are_drawn_in_one_colour():
+    ((points, _),) = scattered(drawing._latents(POINTS[:, :2], None)).values()
+    np.testing.assert_array_equal(points, POINTS[:, :2])
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_a_single_test_image_is_one_point(dimensions):
+    """A set of a few images holds out one."""
+    ((points, _),) = scattered(drawing._latents(POINTS[:1, :dimensions], LABELS[:1])).values()
+    assert points.shape == (1, 2)
+    assert np.isfinite(points).all()

@@ -1,0 +1,129 @@
+"""One's own images: arrays in files and folders of pictures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.own_files import COLOUR, GREY, LABELS, NUM, save_folder, save_npy, save_npz
+from vae_jax import data
+
+# A tenth of thirty each, and frozen for ever: another division would train on what a published run was tested on.
+TEST_ROWS, VALIDATION_ROWS = [2, 13, 28], [10, 24, 26]
+TRAIN_ROWS = [row for row in range(NUM) if row not in TEST_ROWS + VALIDATION_ROWS]
+ROWS = {"train": TRAIN_ROWS, "validation": VALIDATION_ROWS, "test": TEST_ROWS}
+
+
+def assert_is(dataset: data.Dataset, images: np.ndarray, labels: np.ndarray | None) -> None:
+    """Asserts that the splits are those rows of `images` and `labels`."""
+    for name, rows in ROWS.items():
+        split = getattr(dataset, name)
+        np.testing.assert_array_equal(split.images, images[rows])
+        assert split.images.dtype == np.uint8
+        if labels is None:
+            assert split.labels is None
+        else:
+            np.testing.assert_array_equal(split.labels, labels[rows])
+            assert split.labels.dtype == np.int32
+
+
+@pytest.mark.parametrize("images", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "folder"])
+def test_the_splits_are_the_images_of_the_file_each_once(tmp_path, kind, images):
+    path = tmp_path / f"own.{kind}"
+    {"npy": save_npy, "npz": lambda p, x: save_npz(p, x=x), "folder": save_folder}[kind](path, images)
+    dataset = data.load("own", path=path)
+    assert_is(dataset, images, None)
+    assert dataset.event_shape == images.shape[1:]
+    assert_is(data.load("own", path=str(path)), images, None)
+
+
+@pytest.mark.parametrize("images", ["x", "images", "data"])
+@pytest.mark.parametrize("labels", ["y", "labels", "label"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_the_arrays_of_an_npz_are_found_by_their_names(tmp_path, images, labels, save):
+    save(tmp_path / "own.npz", **{labels: LABELS, "extra": np.zeros(3), images: GREY})
+    assert_is(data.load("own", path=tmp_path / "own.npz"), GREY, LABELS)
+
+
+def test_an_npz_of_one_array_may_call_it_anything(tmp_path):
+    assert_is(data.load("own", path=save_npz(tmp_path / "own.npz", faces=GREY[..., 0])), GREY, None)
+
+
+def test_sub_folders_are_the_classes_in_alphabetical_order(tmp_path):
+    """And a class may have folders below."""
+    classes = ("cat", "ant", "bee")
+    save_folder(tmp_path, GREY, below=lambda row: f"{classes[row % 3]}/{'deeper' if row == 4 else ''}")
+    ordered = sorted(range(NUM), key=lambda row: (classes[row % 3], row == 4, row))  # "ant/deeper" is ant's last
+    labels = np.array([{"ant": 0, "bee": 1, "cat": 2}[classes[row % 3]] for row in ordered])
+    assert_is(data.load("own", path=tmp_path), GREY[ordered], labels)
+
+
+def test_a_picture_beside_the_classes_leaves_all_without_labels(tmp_path):
+    save_folder(tmp_path, GREY, below=lambda row: "a" if row else "")
+    dataset = data.load("own", path=tmp_path)
+    assert [split.labels for split in (dataset.train, dataset.validation, dataset.test)] == [None, None, None]
+
+
+def test_files_that_are_no_pictures_are_passed_over(tmp_path):
+    save_folder(tmp_path, GREY)
+    (tmp_path / "readme.txt").write_text("no picture")
+    (tmp_path / "000.png").rename(tmp_path / "000.PNG")
+    assert_is(data.load("own", path=tmp_path), GREY, None)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "bool"])
+def test_zeros_and_ones_are_black_and_white(tmp_path, dtype):
+    bits = (GREY > 127).astype(dtype)
+    assert_is(data.load("own", path=save_npy(tmp_path / "own.npy", bits)), np.where(GREY > 127, 255, 0), None)
+
+
+def test_floats_are_greys(tmp_path):
+    assert_is(data.load("own", path=save_npy(tmp_path / "own.npy", (GREY / 255).astype(np.float32))), GREY, None)
+
+
+@pytest.mark.parametrize("kind", ["npy", "folder"])
+def test_images_are_cut_from_the_centre_and_made_grey_or_colour(tmp_path, kind):
+    path = tmp_path / f"own.{kind}"
+    {"npy": save_npy, "folder": save_folder}[kind](path, GREY)
+    dataset = data.load("own", path=path, image_size=(6, 3), channels=3)
+    assert_is(dataset, np.repeat(GREY[:, :, 3:6], 3, axis=-1), None)
+    assert dataset.event_shape == (6, 3, 3)
+
+
+def test_pictures_of_all_sizes_and_kinds_are_made_alike(tmp_path):
+    for row in range(NUM):
+        mode, size = ("L", "RGB", "RGBA")[row % 3], (4 + row, 33 - row)
+        Image.new(mode, size, (8 * row,) * len(mode) if row % 3 else 8 * row).save(tmp_path / f"{row:03d}.png")
+    exact = np.tile(8 * np.arange(NUM).reshape(-1, 1, 1, 1), (1, 5, 7, 1))
+    assert_is(data.load("own", path=tmp_path, image_size=(5, 7), channels=1), exact, None)
+
+
+def test_held_out_is_the_fraction_of_validation_and_of_test(tmp_path):
+    dataset = data.load("own", path=save_npy(tmp_path / "own.npy", GREY), held_out=0.3)
+    assert [len(split.images) for split in (dataset.train, dataset.validation, dataset.test)] == [12, 9, 9]
+
+
+@pytest.mark.parametrize("kind", ["npy", "folder"])
+def test_images_larger_than_memory_are_streamed(tmp_path, kind):
+    path = tmp_path / f"own.{kind}"
+    {"npy": save_npy, "folder": save_folder}[kind](path, GREY)
+    dataset = data.load("own", path=path, memory_gb=1000 / 2**30)
+    assert isinstance(dataset.train.images, data.StreamedImages)
+    np.testing.assert_array_equal(dataset.train.images[:], GREY[TRAIN_ROWS])
+    np.testing.assert_array_equal(dataset.test.images, GREY[TEST_ROWS])
+
+
+@pytest.mark.parametrize("kind", ["npy", "folder"])
+def test_no_rows_of_streamed_images_are_no_images(tmp_path, kind):
+    """An array gives them too, and the batches of no steps are none."""
+    path = tmp_path / f"own.{kind}"
+    {"npy": save_npy, "folder": save_folder}[kind](path, GREY)
+    images = data.load("own", path=path, image_size=(6, 3), memory_gb=400 / 2**30).train.images
+    assert isinstance(images, data.StreamedImages)
+    assert images[5:5].shape == (0, 6, 3, 1)
+    assert images[np.zeros((0, 4), np.int32)].shape == (0, 4, 6, 3, 1)
+
+
+def test_raw_files_are_of_named_data_sets(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.manual_dir .*data\.path"):
+        data.load("own", path=save_npy(tmp_path / "own.npy", GREY), manual_dir=tmp_path)

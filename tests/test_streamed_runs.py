@@ -1,0 +1,162 @@
+"""A run that reads its training images as it goes is the run that holds them in memory."""
+
+import os
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import setup
+from experiments.config import Config
+from experiments.configs import digits
+from tests import commands
+from tests.test_bad_input import check_refused
+from tests.test_resume import metrics, summary
+from vae_jax import data
+
+# 5,000 images of 784 bytes: the 500 of a held-out split fit into 0.001 GiB, the 4,000 for training do not.
+SMALL_MEMORY = 0.001
+SMALL = (*commands.SMALL, "--config.evaluation.num_examples=40")
+# Every second run of one program need not compile it.
+CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+
+
+def start(workdir: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        commands.command("train", *SMALL, f"--workdir={workdir}", *arguments),
+        cwd=commands.ROOT,
+        env=commands.environment() | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not folder.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert folder.exists(), process.poll()
+
+
+@pytest.fixture(scope="module")
+def array(tmp_path_factory) -> Path:
+    """The bundled digits as one's own file."""
+    path = tmp_path_factory.mktemp("digits") / "digits.npy"
+    _, *splits = data.load("digits_5k")
+    np.save(path, np.concatenate([split.images[..., 0] for split in splits]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Thirty small pictures, no two alike."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (30, 6, 5), dtype=np.uint8)):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, array, pictures) -> dict[str, Any]:
+    """The folders of a run in memory and of one streamed, killed at step 20; and a file that broke, and what came."""
+    folder = tmp_path_factory.mktemp("runs")
+    cache = CACHE | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+
+    def finish(process: subprocess.Popen[str], workdir: Path) -> Path:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        return workdir
+
+    def in_memory() -> Path:
+        return finish(start(folder / "memory", f"--config.data.path={array}", **cache), folder / "memory")
+
+    def killed() -> Path:
+        workdir = folder / "streamed"
+        streamed = (workdir, f"--config.data.path={array}", f"--config.data.memory_gb={SMALL_MEMORY}")
+        process = start(*streamed, **cache)
+        wait_for_checkpoint(process, workdir / "checkpoints" / "20")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (workdir / "summary.json").exists()
+        return finish(start(*streamed, **cache), workdir)
+
+    def damaged() -> tuple[Path, subprocess.CompletedProcess[str]]:
+        """Training without end, and a file that is cut short once that is under way."""
+        workdir = folder / "damaged"
+        endless = [f"--config.training.{name}=1000000" for name in ("num_steps", "eval_every")]
+        tiny = (f"--config.data.path={pictures}", "--config.data.memory_gb=1e-7", "--config.training.batch_size=10")
+        file = training_file(pictures)
+        process = start(workdir, *endless, *tiny)
+        try:
+            wait_for_checkpoint(process, workdir / "checkpoints" / "20")
+            os.truncate(file, file.stat().st_size // 2)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return file, subprocess.CompletedProcess(process.args, process.returncode, stderr=errors)
+
+    with ThreadPoolExecutor(2) as pool:
+        pending = {work.__name__: pool.submit(work) for work in (in_memory, killed, damaged)}
+    return {name: work.result() for name, work in pending.items()}
+
+
+def training_file(pictures: Path) -> Path:
+    """The first of the pictures that is not held out."""
+    kept = data.load("", path=pictures).train.images
+    return next(
+        file for file in sorted(pictures.iterdir()) if np.any(np.all(kept[..., 0] == pixels(file), axis=(1, 2)))
+    )
+
+
+def pixels(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
+def config(array: Path, memory_gb: float) -> Config:
+    settings = digits.get_config()
+    settings.data.path, settings.data.memory_gb = str(array), memory_gb
+    return settings
+
+
+def test_training_images_larger_than_the_memory_are_streamed_and_their_mean_is_exact(array):
+    """The control of the tests below: the two runs read their data in different ways."""
+    streamed = setup.build(config(array, SMALL_MEMORY), data_dir=None)
+    held = setup.build(config(array, 2.0), data_dir=None)
+    assert isinstance(streamed.dataset.train.images, data.StreamedImages)
+    assert isinstance(held.dataset.train.images, np.ndarray)
+    np.testing.assert_array_equal(streamed.dataset.train.images[:], held.dataset.train.images)
+    for built in (streamed, held):
+        np.testing.assert_array_equal(built.data_mean, held.dataset.train.images.astype(np.float64).mean(axis=0) / 255)
+
+
+def test_a_streamed_run_that_is_killed_resumes_to_the_bits_of_the_one_in_memory(runs):
+    memory, streamed = runs["in_memory"], runs["killed"]
+    assert summary(streamed)["params_sha256"] == summary(memory)["params_sha256"]
+    assert summary(streamed)["test"] == summary(memory)["test"]
+    assert metrics(streamed) == metrics(memory)
+
+
+def test_evaluation_is_of_as_many_examples_as_were_asked_for(runs):
+    assert summary(runs["in_memory"])["test"]["num_examples"] == 40
+
+
+def test_a_picture_that_breaks_while_it_is_streamed_stops_the_run_in_one_message(runs):
+    file, result = runs["damaged"]
+    assert result.returncode == 1
+    check_refused(result, str(file), "cannot be read as an image")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_fixed_binarization_of_streamed_images_is_refused(array):
+    settings = config(array, SMALL_MEMORY)
+    settings.data.binarization = "fixed"
+    with pytest.raises(ValueError, match=r"data.binarization='fixed'.*data.memory_gb"):
+        setup.build(settings, data_dir=None)
