@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from vae_jax import data, figures
 from vae_jax.distributions import kl_per_dimension
@@ -66,8 +64,10 @@ def _neighbours(samples, images):
     """Whether samples are copies: the training images nearest to them in Euclidean distance."""
     searched = images[data.spread_rows(len(images), _SEARCHED)].astype(np.float32) / 255
     count = min(_NEIGHBOURS, len(searched))
-    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(searched.reshape(len(searched), -1))
-    nearest = search.kneighbors(samples.reshape(len(samples), -1), return_distance=False)
+    points = searched.reshape(len(searched), -1)
+    # ‖sample − x‖² up to ‖sample‖², which is the same for all x.
+    distances = np.sum(points**2, axis=1) - 2 * samples.reshape(len(samples), -1) @ points.T
+    nearest = np.argsort(distances, axis=1)[:, :count]
     return figures.image_grid(
         np.concatenate([samples[:, None], searched[nearest]], axis=1),
         title=f"nearest of {len(searched)} training images",
@@ -82,7 +82,8 @@ def _latents(means, labels):
     if means.shape[1] == 1:
         means = np.stack([means[:, 0], np.zeros(len(means))], axis=1)
         return figures.latent_scatter(means, labels, title=title, ylabel="")
-    plane = PCA(2).fit_transform(means)
+    centred = means - means.mean(axis=0)
+    plane = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
     axes = {"xlabel": "first principal component", "ylabel": "second"}
     return figures.latent_scatter(plane, labels, title=title, **axes)
 
