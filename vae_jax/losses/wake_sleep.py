@@ -1,0 +1,119 @@
+"""Objectives whose gradients are defined rather than derived: reweighted wake-sleep, and the thermodynamic one."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from ..keys import check_key
+from ..model import VAE, Params
+from ..names import check_name
+from .checks import check_count, check_one_example, check_scalar
+from .importance import log_mean_exp
+from .samples import densities, make_terms, over_samples
+from .terms import Terms
+
+
+def negative_wake_sleep(
+    params: Params, key: Key[Array, ""], x: Any, *, vae: VAE, num_samples: int = 10, phi: str = "wake"
+) -> tuple[Float[Array, ""], Terms]:
+    """Reweighted wake-sleep for ONE example x: the value is minus the IWAE bound, in nats.
+
+    Its gradients, with w̃ the normalised weights of K samples of q:
+      θ: −Σ_k w̃_k ∂θ log p(x, z_k) (wake), the IWAE bound's;
+      φ, "wake": −Σ_k w̃_k ∂φ log q(z_k|x), which lowers KL(p(z|x) ‖ q(z|x)) and is biased for finite K;
+      φ, "sleep": −∂φ log q(z'|x') at a dream z' ~ p(z), x' ~ p(x|z'), which lowers the mean over p(x) of that KL;
+      φ, "both": the mean of the two.
+    q need not be reparameterised. φ are the parameters that q depends on.
+
+    Args:
+      params: the pytree that `vae.init` returned.
+      key: a typed PRNG key.
+      x: one example.
+      vae: the model.
+      num_samples: K, at least 1.
+      phi: "wake", "sleep" or "both".
+
+    Raises:
+      ValueError: as `negative_iwae`, and for an unknown `phi`.
+
+    Source: Bornschein and Bengio 2015, arXiv:1406.2751, equations 7–9.
+    """
+    check_key(key)
+    num_samples = check_count(num_samples, "num_samples")
+    check_name(phi, "phi", ("wake", "sleep", "both"))
+    z_key, dream_key, image_key = jax.random.split(key, 3)
+    q, prior = vae.encode(params, x), vae.prior(params)
+    check_one_example(q, prior, z_key)
+    z = jax.lax.stop_gradient(over_samples(q.sample, jax.random.split(z_key, num_samples)))
+    at = densities(vae, params, x, q, z)
+    log_weights = jax.lax.stop_gradient(at.log_weights())
+    weights = jax.nn.softmax(log_weights)
+    surrogate = jnp.sum(weights * (at.log_likelihood + at.log_prior))
+    share = {"wake": 1.0, "sleep": 0.0, "both": 0.5}[phi]
+    if share > 0:
+        surrogate += share * jnp.sum(weights * at.log_posterior)
+    if share < 1:
+        frozen = jax.lax.stop_gradient(params)
+        dream = vae.prior(frozen).sample(dream_key)
+        log_q = vae.encode(params, vae.decode(frozen, dream).sample(image_key)).log_prob(dream)
+        check_scalar(log_q, "q(z|x)")
+        surrogate += (1 - share) * log_q
+    value = jax.lax.stop_gradient(log_mean_exp(log_weights) - surrogate) + surrogate
+    return -value, make_terms(q, prior, z, at)
+
+
+def negative_thermodynamic(
+    params: Params,
+    key: Key[Array, ""],
+    x: Any,
+    *,
+    vae: VAE,
+    num_samples: int = 10,
+    partition: Sequence[float] = (0.0, 0.01, 0.1, 0.3, 1.0),
+) -> tuple[Float[Array, ""], Terms]:
+    """Minus the thermodynamic variational objective for ONE example x, in nats.
+
+    A left Riemann sum of log p(x) = ∫₀¹ E_{π_β}[log w] dβ along π_β ∝ q^{1−β} p^β,
+    Σ_i (β_{i+1} − β_i) E_{π_{β_i}}[log w],
+    with each expectation by self-normalised importance weights w^β of the same K samples. A lower bound in the limit
+    of many samples, the ELBO for the partition (0, 1). Its gradient is the covariance estimator, for which q need not
+    be reparameterised.
+
+    Args:
+      params: the pytree that `vae.init` returned.
+      key: a typed PRNG key.
+      x: one example.
+      vae: the model.
+      num_samples: K, at least 1.
+      partition: 0 = β_0 < … < β_P = 1.
+
+    Raises:
+      ValueError: as `negative_iwae`, and for a partition that does not rise from 0 to 1.
+
+    Source: Masrani, Le and Wood 2019, arXiv:1907.00031, equations 9 and 12.
+    """
+    check_key(key)
+    num_samples = check_count(num_samples, "num_samples")
+    betas = [float(beta) for beta in partition]
+    if len(betas) < 2 or (betas[0], betas[-1]) != (0.0, 1.0) or any(a >= b for a, b in itertools.pairwise(betas)):
+        raise ValueError(f"partition must rise from 0 to 1, got {tuple(partition)}")
+    q, prior = vae.encode(params, x), vae.prior(params)
+    check_one_example(q, prior, key)
+    z = jax.lax.stop_gradient(over_samples(q.sample, jax.random.split(key, num_samples)))
+    at = densities(vae, params, x, q, z)
+    log_weights = jax.lax.stop_gradient(at.log_weights())
+    left, widths = np.asarray(betas[:-1])[:, None], np.diff(betas)[:, None]
+    weights = jax.nn.softmax(left * log_weights[None, :], axis=1)  # of π_β, a row for each β
+    means = jnp.sum(weights * log_weights[None, :], axis=1, keepdims=True)
+    covariances = weights * (log_weights[None, :] - means)
+    # ∂E_{π_β}[log w] = E_{π_β}[∂ log w] + Cov_{π_β}(∂ log π̃_β, log w), π̃_β = q^{1−β} p^β not normalised.
+    joint = jnp.sum(widths * (weights + left * covariances), axis=0)
+    score = jnp.sum(widths * ((1 - left) * covariances - weights), axis=0)
+    surrogate = jnp.sum(joint * (at.log_likelihood + at.log_prior)) + jnp.sum(score * at.log_posterior)
+    value = jax.lax.stop_gradient(jnp.sum(widths * means) - surrogate) + surrogate
+    return -value, make_terms(q, prior, z, at)
