@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
-from ..distributions import MultivariateNormal
 from ..model import VAE, Params
 
 
@@ -20,12 +19,14 @@ class Oracle(NamedTuple):
       elbo: L(x) = log p(x) − KL(q(z|x) ‖ p(z|x)), with q(z|x) that of `params` (E1); `jax.grad` of it is the exact
         gradient.
       with_exact_posterior: params -> params of the same p whose q(z|x) is, for every x, p(z|x) or the nearest of q's
-        family to it, in KL(q ‖ p).
+        family to it, in KL(q ‖ p); None where there is no closed form.
+      iwae: (params, x, K) -> the IWAE bound of K samples, the expectation itself; None where it is not known.
     """
 
     vae: VAE
     params: Params
     log_evidence: Callable[[Params, Any], Float[Array, ""]]
-    posterior: Callable[[Params, Any], MultivariateNormal]
+    posterior: Callable[[Params, Any], Any]
     elbo: Callable[[Params, Any], Float[Array, ""]]
-    with_exact_posterior: Callable[[Params], Params]
+    with_exact_posterior: Callable[[Params], Params] | None
+    iwae: Callable[[Params, Any, int], Float[Array, ""]] | None = None
