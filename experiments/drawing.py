@@ -1,5 +1,6 @@
 """The pictures of a run."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from vae_jax.distributions import kl_per_dimension
 from . import setup
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
-_SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED = 2000, 10, 7, 50_000
+_SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 2000, 10, 7, 2**26
 
 
 def draw(experiment: setup.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
@@ -62,7 +63,8 @@ def _reconstructions(xs, q, decode):
 
 def _neighbours(samples, images):
     """Whether samples are copies: the training images nearest to them in Euclidean distance."""
-    searched = images[data.spread_rows(len(images), _SEARCHED)].astype(np.float32) / 255
+    most = max(1, _SEARCHED_BYTES // math.prod(images.shape[1:]))
+    searched = images[data.spread_rows(len(images), most)].astype(np.float32) / 255
     count = min(_NEIGHBOURS, len(searched))
     points = searched.reshape(len(searched), -1)
     # ‖sample − x‖² up to ‖sample‖², which is the same for all x.
@@ -83,7 +85,7 @@ def _latents(means, labels):
         means = np.stack([means[:, 0], np.zeros(len(means))], axis=1)
         return figures.latent_scatter(means, labels, title=title, ylabel="")
     centred = means - means.mean(axis=0)
-    plane = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    plane = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
     axes = {"xlabel": "first principal component", "ylabel": "second"}
     return figures.latent_scatter(plane, labels, title=title, **axes)
 

@@ -19,10 +19,12 @@ from . import cli, scores, workdir
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of a run of experiments.train.")
 _OUTPUT = flags.DEFINE_string("output", None, "Where to write; the workdir's folder `samples` by default.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "How many to draw.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the draws; image i is the same however many are drawn.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the draws; image i is the same however many are drawn.", lower_bound=0, upper_bound=2**32 - 1
+)
 _DRAW = flags.DEFINE_enum("draw", "mean", ["mean", "sample"], "The mean of p(x|z), or a sample; z from the prior.")
 
-_IN_GRID, _AT_ONCE = 100, 500
+_IN_GRID, _AT_ONCE = 100, 100
 
 
 def main() -> None:
@@ -37,9 +39,13 @@ def main() -> None:
         likelihood = vae.decode(params, prior.sample(z_key))
         return likelihood.mean if _DRAW.value == "mean" else likelihood.sample(x_key)
 
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(_SEED.value), np.arange(_NUM_IMAGES.value))
-    images = np.asarray(jax.jit(lambda keys: jax.lax.map(draw, keys, batch_size=_AT_ONCE))(keys))
+    # In whole blocks: a block of another size would round differently.
+    number = -(-_NUM_IMAGES.value // _AT_ONCE) * _AT_ONCE
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(_SEED.value), np.arange(number))
+    images = np.asarray(jax.jit(lambda keys: jax.lax.map(draw, keys, batch_size=_AT_ONCE))(keys))[: _NUM_IMAGES.value]
     output = folder / "samples" if _OUTPUT.value is None else Path(_OUTPUT.value)
+    if any((output / "images").glob("*.png")):
+        raise cli.UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
     (output / "images").mkdir(parents=True, exist_ok=True)
     np.save(output / "samples.npy", images)
     rows = math.isqrt(min(len(images), _IN_GRID))

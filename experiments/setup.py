@@ -1,6 +1,7 @@
 """From a config to the pure functions and arrays that it names."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ BOUNDS = {"elbo": losses.negative_elbo}
 INIT, TRAINING, VALIDATION, TEST, FIGURES = range(5)
 # Fixed binarisation makes a data set, the same for every run.
 FIXED_BINARIZATION_SEED = 0
-_AVERAGED = 10_000
+_AVERAGED_BYTES = 2**28
 
 
 class Experiment(NamedTuple):
@@ -139,9 +140,9 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
 
 
 def _mean(images: np.ndarray | data.StreamedImages) -> np.ndarray:
-    """The mean image, in [0, 1]; that of ten thousand of them where they are streamed."""
+    """The mean image, in [0, 1]; that of some of them where they are streamed."""
     if isinstance(images, data.StreamedImages):
-        images = images[data.spread_rows(len(images), _AVERAGED)]
+        images = images[data.spread_rows(len(images), max(1, _AVERAGED_BYTES // math.prod(images.shape[1:])))]
     return images.mean(0, dtype=np.float64) / 255
 
 

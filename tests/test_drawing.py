@@ -60,7 +60,7 @@ def test_neighbours_are_looked_for_among_streamed_images_too():
 
 def test_neighbours_in_a_large_set_are_of_images_spread_over_it(monkeypatch):
     """Of ten among sixty here: first, last, and eight at equal distances."""
-    monkeypatch.setattr(drawing, "_SEARCHED", 10)
+    monkeypatch.setattr(drawing, "_SEARCHED_BYTES", 10 * HEIGHT * WIDTH)
     spread = TRAINING[[0, 6, 13, 19, 26, 32, 39, 45, 52, 59]]
     check_neighbours(drawing._neighbours(SAMPLES, TRAINING), spread, 7)
 
