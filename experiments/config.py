@@ -42,10 +42,15 @@ class Model:
 
 @dataclasses.dataclass
 class Loss:
-    bound: str = "elbo"
-    gradient: str = "pathwise"
+    bound: str = "elbo"  # elbo | iwae | renyi | miwae | piwae | ciwae | wake_sleep | thermodynamic
+    gradient: str = "pathwise"  # of losses.legal_combinations()
+    baseline: str | None = None  # leave_one_out, for gradient=score_function
     kl: str = "auto"  # auto | analytic | monte_carlo
-    num_samples: int = 1
+    num_samples: int = 1  # over all groups
+    num_groups: int = 1  # of miwae and piwae
+    alpha: float = 0.5  # of renyi
+    elbo_weight: float = 0.5  # of ciwae
+    phi: str = "wake"  # of wake_sleep: wake | sleep | both
     beta: float = 1.0
     beta_schedule: str = "constant"  # constant | linear | cyclical
     beta_anneal_steps: int = 0
@@ -160,6 +165,7 @@ _AT_LEAST = {
     "model.latent_dim": 1,
     "model.hidden": 1,
     "loss.num_samples": 1,
+    "loss.num_groups": 1,
     "loss.beta": 0,
     "loss.beta_anneal_steps": 0,
     "loss.beta_cycles": 1,

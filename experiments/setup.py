@@ -1,5 +1,6 @@
 """From a config to the pure functions and arrays that it names."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -17,7 +18,20 @@ from vae_jax.names import check_name
 
 from .config import Config, Loss, Training, to_dict
 
-BOUNDS = {"elbo": losses.negative_elbo}
+_ESTIMATED = ("num_samples", "gradient", "baseline")
+# Each bound's loss, and the fields of the config's `loss` that are its arguments.
+BOUNDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "elbo": (losses.negative_elbo, (*_ESTIMATED, "kl", "beta")),
+    "iwae": (losses.negative_iwae, _ESTIMATED),
+    "renyi": (losses.negative_renyi, (*_ESTIMATED, "alpha")),
+    "miwae": (losses.negative_miwae, (*_ESTIMATED, "num_groups")),
+    "piwae": (losses.negative_piwae, (*_ESTIMATED, "num_groups")),
+    "ciwae": (losses.negative_ciwae, (*_ESTIMATED, "elbo_weight")),
+    "wake_sleep": (losses.negative_wake_sleep, ("num_samples", "phi")),
+    "thermodynamic": (losses.negative_thermodynamic, ("num_samples",)),
+}
+# What belongs to β, which the ELBO alone has.
+_OF_BETA = ("beta_schedule", "beta_anneal_steps", "beta_cycles", "free_bits")
 
 # The run's keys: each purpose folds its own number into the key of the seed.
 INIT, TRAINING, VALIDATION, TEST, FIGURES = range(5)
@@ -76,6 +90,9 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     """
     options: Loss = config.loss
     check_name(options.bound, "loss.bound", BOUNDS)
+    bound, names = BOUNDS[options.bound]
+    _check_used(options, (*names, *_OF_BETA) if "beta" in names else names)
+    arguments = {name: getattr(options, name) for name in names}
     beta = training.beta_schedule(
         options.beta_schedule,
         beta=options.beta,
@@ -84,22 +101,24 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     )
 
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
-        beta_now = jnp.asarray(beta(step))
-        replace = losses.free_bits(options.free_bits, beta=beta_now) if options.free_bits else None
-        batch_loss = losses.over_batch(BOUNDS[options.bound], replace=replace, axis_name=axis_name)
+        replace, now = None, dict(arguments)
+        if "beta" in now:
+            now["beta"] = jnp.asarray(beta(step))
+            if options.free_bits:
+                replace = losses.free_bits(options.free_bits, beta=now["beta"])
         noise_keys, xs = observations(config, keys, batch)
-        return batch_loss(
-            params,
-            noise_keys,
-            xs,
-            vae=vae,
-            num_samples=options.num_samples,
-            beta=beta_now,
-            kl=options.kl,
-            gradient=options.gradient,
-        )
+        batch_loss = losses.over_batch(bound, replace=replace, axis_name=axis_name)
+        return batch_loss(params, noise_keys, xs, vae=vae, **now)
 
     return loss_fn
+
+
+def _check_used(options: Loss, used: tuple[str, ...]) -> None:
+    """Raises `ValueError` for a field that has been set and that nothing would read."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name not in ("bound", *used) and value != field.default:
+            raise ValueError(f"loss.{field.name}={value!r} has no effect on loss.bound={options.bound!r}")
 
 
 def observations(config: Config, keys: jax.Array, images: ArrayLike) -> tuple[jax.Array, jax.Array]:

@@ -57,6 +57,29 @@ def image_grid(
     return figure
 
 
+def power_laws(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    slopes: Mapping[str, float] | None = None,
+) -> Figure:
+    """Lines on logarithmic axes, and dashed ones of the `slopes` that theory gives, through the first point of the
+    curve of that name."""
+    figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log", yscale="log")
+    slopes = slopes or {}
+    for name, (x, y) in curves.items():
+        (line,) = axes.plot(x, y, marker=".", label=name)
+        if name in slopes:
+            start = np.asarray(x, float) / x[0]
+            axes.plot(x, y[0] * start ** slopes[name], "--", color=line.get_color(), label=f"slope {slopes[name]:+g}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
 def latent_scatter(
     points: Float[ArrayLike, "n 2"],
     labels: Int[ArrayLike, " n"] | None = None,
