@@ -2,7 +2,7 @@
 
 Both run in one process, interleaved, each as one compiled loop; the medians and their ratio are printed. The products
 are those of the forward and backward pass at their own shapes; what is above 1 is all else: noise, element-wise work,
-the optimiser, the gather of the batch.
+the optimiser, the gather of the batch. Then steps of the IWAE bound with each gradient estimator, over a pathwise one.
 """
 
 import functools
@@ -58,6 +58,22 @@ def main() -> None:
             f"{case}: step {milliseconds['step']:.2f}, products {milliseconds['products']:.2f}, ratio {ratio:.2f}",
             flush=True,
         )
+    estimators(Case((200, 200), 50, "tanh", 20, dynamic=True), num_samples=50)
+
+
+def estimators(case: Case, *, num_samples: int) -> None:
+    """Prints what a step costs with each gradient estimator of the IWAE bound, over that of the pathwise one."""
+    timed = {
+        gradient: training_step(case, _STEPS.value // 3 + 1, _iwae(gradient, num_samples))
+        for gradient in losses.GRADIENTS
+    }
+    milliseconds = interleaved(timed, rounds=_ROUNDS.value, steps=_STEPS.value // 3 + 1)
+    costs = ", ".join(f"{name} {value / milliseconds['pathwise']:.2f}" for name, value in milliseconds.items())
+    print(f"{case}, IWAE with K = {num_samples}, over a pathwise step of {milliseconds['pathwise']:.2f}: {costs}")
+
+
+def _iwae(gradient: str, num_samples: int) -> Callable[..., Any]:
+    return functools.partial(losses.negative_iwae, num_samples=num_samples, gradient=gradient)
 
 
 def interleaved(timed: dict[str, Callable[[], Any]], *, rounds: int, steps: int) -> dict[str, float]:
@@ -73,12 +89,12 @@ def interleaved(timed: dict[str, Callable[[], Any]], *, rounds: int, steps: int)
     return {name: 1e3 * statistics.median(values) / steps for name, values in seconds.items()}
 
 
-def training_step(case: Case, steps: int) -> Callable[[], Any]:
+def training_step(case: Case, steps: int, loss: Callable[..., Any] = losses.negative_elbo) -> Callable[[], Any]:
     """`steps` training steps with Adam in one compiled loop, as a run makes them."""
     vae = networks.mlp(
         event_shape=(28, 28, 1), latent_dim=case.latent_dim, hidden=case.hidden, activation=case.activation
     )
-    batch_loss = losses.over_batch(losses.negative_elbo)
+    batch_loss = losses.over_batch(loss)
 
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array) -> Any:
         if not case.dynamic:

@@ -39,6 +39,12 @@ def evaluate(bound: str, *, kind: str = "bernoulli_mlp", key: Any = None, **opti
     return value, terms, gradient
 
 
+@functools.cache
+def plain(bound: str, num_samples: int, gradient: str) -> tuple[float, Any]:
+    value, _, slope = evaluate(bound, num_samples=num_samples, gradient=gradient)
+    return value, slope
+
+
 def assert_same(first: Any, second: Any, rtol: float = 1e-9) -> None:
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
@@ -68,10 +74,8 @@ def test_bounds_meet_where_they_must(bound, options, other, size, gradient):
     infinite = math.isinf(options.get("alpha", 0.0)) and gradient == "doubly_reparameterized"
     if gradient not in legal[bound] or gradient not in legal[other] or infinite or (gradient == "vimco" and size < 2):
         return
-    one, two = (
-        evaluate(name, num_samples=size, gradient=gradient, **given) for name, given in ((bound, options), (other, {}))
-    )
-    assert_same((one[0], one[2]), (two[0], two[2]))
+    value, _, slope = evaluate(bound, num_samples=size, gradient=gradient, **options)
+    assert_same((value, slope), plain(other, size, gradient))
 
 
 def test_piwae_in_groups_of_one_has_the_iwae_bound_for_theta_and_the_elbo_for_phi():
@@ -123,7 +127,7 @@ def replicated(num: int, seed: int, *cases: tuple[str, dict]) -> list[np.ndarray
     return [np.asarray(values) for values in compute(jax.random.split(jax.random.key(seed), num))]
 
 
-SIZES = (1, 4, 32)
+SIZES = (1, 4, 16)
 
 
 def z_score_of_rise(first: np.ndarray, second: np.ndarray) -> float:
@@ -134,7 +138,7 @@ def z_score_of_rise(first: np.ndarray, second: np.ndarray) -> float:
 def test_iwae_rises_with_k_and_renyi_above_one_falls():
     """In expectation; and E[exp of the IWAE bound] = p(x), whatever K."""
     cases = [(name, {"num_samples": k} | o) for name, o in (("iwae", {}), ("renyi", {"alpha": 2.0})) for k in SIZES]
-    values = replicated(20_000, 2, *cases)
+    values = replicated(10_000, 2, *cases)
     iwae, above = values[: len(SIZES)], values[len(SIZES) :]
     for first, second in ((0, 1), (1, 2)):
         assert z_score_of_rise(iwae[first], iwae[second]) > 5
@@ -176,7 +180,7 @@ def test_at_the_exact_posterior_reparameterised_scores_leave_no_noise_in_phi(bou
         loss = lambda params: loss_of(bound)(params, key, x, vae=oracle.vae, gradient=gradient, **options)[0]
         return flat(jax.grad(loss)(params)["encoder"])
 
-    noise = np.std([phi(jax.random.key(seed), "pathwise") for seed in range(5)], axis=0).max()
+    noise = np.std([phi(jax.random.key(seed), "pathwise") for seed in range(3)], axis=0).max()
     assert noise > 0.1
     for gradient in ("sticking_the_landing", "doubly_reparameterized"):
         assert np.abs(phi(jax.random.key(SEED), gradient)).max() < 1e-5 * noise
@@ -235,14 +239,12 @@ def test_thermodynamic_objective_and_its_covariance_gradient(partition):
 def test_finer_partitions_rise_from_the_elbo_to_the_evidence():
     """A left Riemann sum of what rises in β: with many samples, from L(x) to log p(x)."""
     oracle, params, x, evidence = near_posterior()
-    values = [
-        -losses.negative_thermodynamic(
-            params, jax.random.key(6), x, vae=oracle.vae, num_samples=20_000, partition=np.linspace(0, 1, steps + 1)
-        )[0]
-        for steps in (1, 2, 10, 200)
-    ]
+    loss = functools.partial(losses.negative_thermodynamic, vae=oracle.vae, num_samples=20_000)
+    partitions = [np.linspace(0, 1, steps + 1).tolist() for steps in (1, 2, 10, 200)]
+    compute = jax.jit(lambda key: [-loss(params, jax.random.clone(key), x, partition=p)[0] for p in partitions])
+    values = compute(jax.random.key(6))
     elbo = oracle.elbo(params, x)
-    assert np.all(np.diff(values) > 0)
+    assert np.all(np.diff(np.asarray(values)) > 0)
     np.testing.assert_allclose(values[0], elbo, atol=5 * 0.6 / math.sqrt(20_000))  # log w has a deviation of 0.6
     assert values[-1] < evidence + 0.01
     np.testing.assert_allclose(values[-1], evidence, atol=0.02)
@@ -270,8 +272,8 @@ def test_legal_combinations_are_exactly_those_that_do_not_raise(bound, gradient)
         ("wake_sleep", {"num_samples": 0}, "num_samples must be a whole number"),
         ("thermodynamic", {"num_samples": 0}, "num_samples must be a whole number"),
         ("miwae", {"num_groups": 0}, "num_groups must be a whole number"),
-        ("miwae", {"num_samples": 5}, "num_samples=6 .* num_groups=2"),
-        ("piwae", {"num_samples": 5}, "num_samples=6 .* num_groups=2"),
+        ("miwae", {"num_samples": 5}, "num_samples=5 .* num_groups=2"),
+        ("piwae", {"num_samples": 5}, "num_samples=5 .* num_groups=2"),
         ("elbo", {"num_samples": 1, "gradient": "score_function", "baseline": "leave_one_out"}, "at least two samples"),
         ("iwae", {"num_samples": 1, "gradient": "vimco"}, "at least two samples"),
         ("piwae", {"num_samples": 2, "gradient": "vimco"}, "at least two samples in every group"),
@@ -371,7 +373,7 @@ def test_a_compiled_batch_is_the_mean_of_plain_calls(bound, options):
     batch = jax.jit(jax.value_and_grad(losses.over_batch(loss), has_aux=True))
     keys = jax.random.split(jax.random.key(7), 2)
     (value, terms), gradient = batch(params, jax.random.clone(keys), xs)
-    plain = [jax.value_and_grad(loss, has_aux=True)(params, key, x) for key, x in zip(keys, xs, strict=True)]
-    np.testing.assert_allclose(value, np.mean([one[0][0] for one in plain]), rtol=1e-10)
-    assert_same(terms.log_weights, np.stack([one[0][1].log_weights for one in plain]))
-    assert_same(gradient, jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *(one[1] for one in plain)))
+    single = [jax.value_and_grad(loss, has_aux=True)(params, key, x) for key, x in zip(keys, xs, strict=True)]
+    np.testing.assert_allclose(value, np.mean([one[0][0] for one in single]), rtol=1e-10)
+    assert_same(terms.log_weights, np.stack([one[0][1].log_weights for one in single]))
+    assert_same(gradient, jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *(one[1] for one in single)))

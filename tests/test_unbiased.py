@@ -52,15 +52,21 @@ def replicates(model: Any, bound: str, seed: int, num: int = REPLICATES, **optio
     return jax.tree.map(np.asarray, compute(jax.random.split(jax.random.key(seed), num)))
 
 
-def exact_gradient(model: Any) -> dict[str, np.ndarray]:
-    oracle, x = model
+@functools.cache
+def exact_gradient(*model: Any) -> dict[str, np.ndarray]:
+    oracle, x = build(*model)
     gradient = jax.jit(jax.grad(oracle.elbo))(oracle.params, x)
     return {name: np.asarray(ravel_pytree(gradient[name])[0]) for name in ("decoder", "encoder")}
 
 
-def assert_unbiased(samples: dict, exact: dict, *, resolution: float, ceiling: float) -> None:
+def ceiling(name: str) -> float:
+    """Of the relative bias; the score function without the other samples' baseline is the noisiest by far."""
+    return 0.06 if name in ("score-function", "score-function-number") else 0.02
+
+
+def assert_unbiased(samples: dict, exact: dict, *, ceiling: float) -> None:
     """Every component by its z-score (Bonferroni); and the whole, by a ceiling on the bias of θ's and φ's gradient."""
-    assert_mean(samples, exact, resolution=resolution)
+    assert_mean(samples, exact, resolution=0.05)
     for name, values in samples.items():
         bias = np.linalg.norm(values.mean(axis=0, dtype=np.float64) - exact[name]) / np.linalg.norm(exact[name])
         assert bias < ceiling, f"the gradient of the {name} is off by {bias:.2%}"
@@ -81,15 +87,14 @@ def threshold(comparisons: int) -> float:
 @pytest.mark.parametrize("name", UNBIASED)
 def test_an_unbiased_estimator_has_the_exact_gradient_as_mean(kind, name):
     """E8, E9, E12, in every parameter."""
-    model = build(kind)
-    samples = replicates(model, "elbo", 2, **UNBIASED[name])
-    assert_unbiased(samples, exact_gradient(model), resolution=0.05, ceiling=0.02)
+    samples = replicates(build(kind), "elbo", 2, **UNBIASED[name])
+    assert_unbiased(samples, exact_gradient(kind), ceiling=ceiling(name))
 
 
 def test_the_naive_gradient_of_phi_is_zero_on_average():
     """E9: E_q[∂φ log q] = 0, so that its bias is minus the whole gradient; θ's is right."""
-    model = build("linear_gaussian")
-    samples, exact = replicates(model, "elbo", 3, num_samples=1, gradient="naive"), exact_gradient(model)
+    samples = replicates(build("linear_gaussian"), "elbo", 3, num_samples=1, gradient="naive")
+    exact = exact_gradient("linear_gaussian")
     assert_mean(samples["decoder"], exact["decoder"], resolution=0.05)
     error = samples["encoder"].std(axis=0) / math.sqrt(REPLICATES)
     moved = np.abs(samples["encoder"].mean(axis=0, dtype=np.float64))
@@ -119,12 +124,9 @@ def test_estimators_of_iwae_agree_with_the_pathwise_one(name):
 @pytest.mark.parametrize("model", [("linear_gaussian", 2, 3), ("ppca", 2, 3), ("linear_gaussian", 3, 5)], ids=str)
 def test_unbiased_at_length(model, seed):
     """Four times the replicates, three models, three seeds: all estimators of the ELBO, and of IWAE."""
-    model = build(*model)
-    exact = exact_gradient(model)
+    exact, model = exact_gradient(*model), build(*model)
     for name, options in UNBIASED.items():
-        samples = replicates(model, "elbo", seed, MANY, **options)
-        assert_unbiased(samples, exact, resolution=0.05, ceiling=0.02)
-        del samples, name
+        assert_unbiased(replicates(model, "elbo", seed, MANY, **options), exact, ceiling=ceiling(name))
     reference = replicates(model, "iwae", seed, MANY, num_samples=6)
     for name, options in IWAE.items():
         samples = replicates(model, "iwae", 100 + seed, MANY, num_samples=6, **options)

@@ -67,8 +67,9 @@ def power_laws(
 ) -> Figure:
     """Lines on logarithmic axes, and dashed ones of the `slopes` that theory gives, through the first point of the
     curve of that name."""
-    figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
-    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log", yscale="log")
+    figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log")
+    axes.set_xscale("log", base=2)
     slopes = slopes or {}
     for name, (x, y) in curves.items():
         (line,) = axes.plot(x, y, marker=".", label=name)
@@ -76,7 +77,7 @@ def power_laws(
             start = np.asarray(x, float) / x[0]
             axes.plot(x, y[0] * start ** slopes[name], "--", color=line.get_color(), label=f"slope {slopes[name]:+g}")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
