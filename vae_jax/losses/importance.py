@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..model import VAE, Params
@@ -267,7 +268,7 @@ def convex_bound(elbo_weight: float) -> Bound:
 def _leave_one_out(log_weights: LogWeights) -> Float[Array, "K others"]:
     """Row k: the log-weights of the other samples."""
     size = log_weights.shape[0]
-    others = (jnp.arange(size)[:, None] + jnp.arange(1, size)) % size
+    others = (np.arange(size)[:, None] + np.arange(1, size)) % size
     return log_weights[others]
 
 

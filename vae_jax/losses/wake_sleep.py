@@ -100,7 +100,7 @@ def negative_thermodynamic(
     check_key(key)
     num_samples = check_count(num_samples, "num_samples")
     betas = [float(beta) for beta in partition]
-    if len(betas) < 2 or (betas[0], betas[-1]) != (0.0, 1.0) or any(a >= b for a, b in itertools.pairwise(betas)):
+    if len(betas) < 2 or (betas[0], betas[-1]) != (0.0, 1.0) or not all(a < b for a, b in itertools.pairwise(betas)):
         raise ValueError(f"partition must rise from 0 to 1, got {tuple(partition)}")
     q, prior = vae.encode(params, x), vae.prior(params)
     check_one_example(q, prior, key)
