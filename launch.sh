@@ -79,7 +79,8 @@ command=${1:-train}
 case $command in
   test)
     install "$accelerator,test"
-    exec .venv/bin/python -m pytest "$@"
+    # A worker for each core, a file in one worker: its fixtures are made once.
+    exec .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile "$@"
     ;;
   *)
     if [[ ! $command =~ ^[a-z_]+$ ]] || ! grep -qs 'cli\.run(main)' "experiments/$command.py"; then

@@ -144,7 +144,7 @@ def test_posterior_samples_have_the_posteriors_moments(kind):
     """E[z] and E[z zᵀ]."""
     oracle, x = build(kind)
     posterior = oracle.posterior(oracle.params, x)
-    draws = np.asarray(jax.jit(jax.vmap(posterior.sample))(jax.random.split(jax.random.key(3), 4000)))
+    draws = np.asarray(jax.jit(jax.vmap(posterior.sample))(jax.random.split(jax.random.key(3), 2000)))
     assert draws.shape[1:] == posterior.event_shape
     if kind == "discrete":
         assert set(np.unique(draws)) == {0, 1}
@@ -152,10 +152,10 @@ def test_posterior_samples_have_the_posteriors_moments(kind):
     else:
         z = np.linspace(-12, 12, 4001)[:, None]
         # Draws from cells of the grid, of width 0.005, and not the grid itself.
-        assert np.unique(draws).size > 0.9 * 4000
+        assert np.unique(draws).size > 0.9 * 2000
     masses = scipy.special.softmax(log_joint(kind, oracle.params, x, z))
     second = np.einsum("n,ni,nj->ij", masses, z, z)
-    assert_mean((draws, draws[:, :, None] * draws[:, None]), (masses @ z, second), resolution=0.12)
+    assert_mean((draws, draws[:, :, None] * draws[:, None]), (masses @ z, second), resolution=0.15)
 
 
 @in_float64
@@ -191,7 +191,7 @@ def test_one_dimensional_model_has_no_exact_posterior_in_qs_family():
 
 @in_float64
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_samples", [0, 4, 100], ids=["elbo", "iwae-4", "iwae-100"])
+@pytest.mark.parametrize("num_samples", [0, 100], ids=["elbo", "iwae-100"])
 def test_gradients_are_derivatives(kind, num_samples):
     """0 stands for the ELBO."""
     oracle, x = build(kind)
@@ -325,9 +325,9 @@ def test_the_parameters_are_those_that_init_draws_from_the_key(kind):
     assert not np.array_equal(other["decoder"]["mean"], oracle.params["decoder"]["mean"])
 
 
-def test_ten_binary_latents_are_1024_states():
+def test_eight_binary_latents_are_256_states():
     """At K = 500 in float32 too, where Σ_z q(z|x) = 1 is rounded."""
-    oracle = oracles.discrete(jax.random.key(0), latent_dim=10, event_dim=12)
+    oracle = oracles.discrete(jax.random.key(0), latent_dim=8, event_dim=12)
     x = jax.random.normal(jax.random.key(1), (12,))
     bounds = [np.float64(oracle.elbo(oracle.params, x)), bound(oracle, oracle.params, x, 500)]
     with jax.enable_x64(True):

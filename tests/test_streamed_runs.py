@@ -23,15 +23,13 @@ from vae_jax import data
 # 5,000 images of 784 bytes: the 500 of a held-out split fit into 0.001 GiB, the 4,000 for training do not.
 SMALL_MEMORY = 0.001
 SMALL = (*commands.SMALL, "--config.evaluation.num_examples=40")
-# Every second run of one program need not compile it.
-CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 
 
-def start(workdir: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+def start(workdir: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         commands.command("train", *SMALL, f"--workdir={workdir}", *arguments),
         cwd=commands.ROOT,
-        env=commands.environment() | variables,
+        env=commands.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -67,7 +65,6 @@ def pictures(tmp_path_factory) -> Path:
 def runs(tmp_path_factory, array, pictures) -> dict[str, Any]:
     """The folders of a run in memory and of one streamed, killed at step 20; and a file that broke, and what came."""
     folder = tmp_path_factory.mktemp("runs")
-    cache = CACHE | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
 
     def finish(process: subprocess.Popen[str], workdir: Path) -> Path:
         _, errors = process.communicate(timeout=300)
@@ -75,17 +72,17 @@ def runs(tmp_path_factory, array, pictures) -> dict[str, Any]:
         return workdir
 
     def in_memory() -> Path:
-        return finish(start(folder / "memory", f"--config.data.path={array}", **cache), folder / "memory")
+        return finish(start(folder / "memory", f"--config.data.path={array}"), folder / "memory")
 
     def killed() -> Path:
         workdir = folder / "streamed"
         streamed = (workdir, f"--config.data.path={array}", f"--config.data.memory_gb={SMALL_MEMORY}")
-        process = start(*streamed, **cache)
+        process = start(*streamed)
         wait_for_checkpoint(process, workdir / "checkpoints" / "20")
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not (workdir / "summary.json").exists()
-        return finish(start(*streamed, **cache), workdir)
+        return finish(start(*streamed), workdir)
 
     def damaged() -> tuple[Path, subprocess.CompletedProcess[str]]:
         """Training without end, and a file that is cut short once that is under way."""
