@@ -143,9 +143,8 @@ def test_one_dimensional_posterior_is_bayes_rule():
 def test_posterior_samples_have_the_posteriors_moments(kind):
     """E[z] and E[z zᵀ]."""
     oracle, x = build(kind)
-    posterior = oracle.posterior(oracle.params, x)
-    draws = np.asarray(jax.jit(jax.vmap(posterior.sample))(jax.random.split(jax.random.key(3), 2000)))
-    assert draws.shape[1:] == posterior.event_shape
+    draw = jax.jit(lambda params, x, keys: jax.vmap(oracle.posterior(params, x).sample)(keys))
+    draws = np.asarray(draw(oracle.params, x, jax.random.split(jax.random.key(3), 2000)))
     if kind == "discrete":
         assert set(np.unique(draws)) == {0, 1}
         z = STATES
@@ -329,11 +328,11 @@ def test_eight_binary_latents_are_256_states():
     """At K = 500 in float32 too, where Σ_z q(z|x) = 1 is rounded."""
     oracle = oracles.discrete(jax.random.key(0), latent_dim=8, event_dim=12)
     x = jax.random.normal(jax.random.key(1), (12,))
-    bounds = [np.float64(oracle.elbo(oracle.params, x)), bound(oracle, oracle.params, x, 500)]
+    rounded = bound(oracle, oracle.params, x, 500)
     with jax.enable_x64(True):
         params, x = jax.tree.map(lambda leaf: leaf.astype(float), (oracle.params, x))
-        exact = [oracle.elbo(params, x), bound(oracle, params, x, 500)]
-    np.testing.assert_allclose(bounds, exact, rtol=1e-5)
+        exact = bound(oracle, params, x, 500)
+    np.testing.assert_allclose(rounded, exact, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("latent", "event"), [(5, 4), (13, 20)])

@@ -17,6 +17,7 @@ from ..losses.checks import check_count, check_scalar
 from ..model import Params
 
 _FAMILY_WISE_ERROR = 1e-3
+_ROUNDING = 1e-6
 
 
 class BlockStatistics(NamedTuple):
@@ -69,11 +70,15 @@ class GradientReport:
     effective_sample_size: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the arrays, as what JSON can hold."""
+        """All but the arrays, as what JSON can hold: None for a number that is not finite."""
+        finite = lambda value: value if value is None or math.isfinite(value) else None
         fields = ("num_replicates", "seconds", "loss", "loss_standard_deviation", "effective_sample_size")
         return {
-            "blocks": {name: block._asdict() for name, block in self.blocks.items()},
-            **{name: getattr(self, name) for name in fields},
+            "blocks": {
+                name: {field: finite(value) for field, value in block._asdict().items()}
+                for name, block in self.blocks.items()
+            },
+            **{name: finite(getattr(self, name)) for name in fields},
         }
 
     def __str__(self) -> str:
@@ -180,10 +185,11 @@ def _moments(
         values = jax.vmap(replicate)(numbers)
         used = numbers < num_replicates
         count = jnp.sum(used)
-        weights = used.astype(float)
 
         def average(leaf: Array) -> Array:
-            return jnp.tensordot(weights.astype(leaf.dtype), leaf, 1) / count.astype(leaf.dtype)
+            # A sum, no matrix product, which accelerators round; chosen, not weighted, as 0 · NaN is NaN.
+            chosen = jnp.where(used.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0)
+            return jnp.sum(chosen, axis=0) / count.astype(leaf.dtype)
 
         mean = jax.tree.map(average, values)
         squares = jax.tree.map(lambda leaf, m: average((leaf - m[None]) ** 2) * count.astype(m.dtype), values, mean)
@@ -229,13 +235,16 @@ def _blocks(
 def _statistics(
     mean: np.ndarray, variance: np.ndarray, exact: np.ndarray | None, num_replicates: int, seconds: float
 ) -> BlockStatistics:
-    varies = variance > 0
+    # Float32's rounding of the mean is no variance, and its share of an error no bias.
+    rounding = _ROUNDING * (np.abs(mean) + (0.0 if exact is None else np.abs(exact)))
+    varies = variance > rounding**2
     signal = np.abs(mean if exact is None else exact)[varies]
     snr = float(np.mean(signal / np.sqrt(variance[varies]))) if varies.any() else math.inf
     bias = z = threshold = cosine = None
     if exact is not None:
         bias = float(np.linalg.norm(mean - exact))
-        z = float(np.max(np.abs(mean - exact)[varies] / np.sqrt(variance[varies] / num_replicates), initial=0.0))
+        error, tolerance = np.abs(mean - exact), np.sqrt(variance / num_replicates + rounding**2)
+        z = float(np.max(np.divide(error, tolerance, out=np.zeros_like(error), where=tolerance > 0), initial=0.0))
         # The largest of n normal |z|, by Šidák's correction.
         tail = -math.expm1(math.log1p(-_FAMILY_WISE_ERROR) / mean.size) / 2
         threshold = float(-jax.scipy.stats.norm.ppf(tail))
