@@ -46,6 +46,12 @@ def free_bits(axis_name: str | None) -> training.LossFn:
     return partial(_binarized, losses.over_batch(losses.negative_elbo, replace=replace, axis_name=axis_name))
 
 
+def doubly_reparameterized(axis_name: str | None) -> training.LossFn:
+    """A bound of several samples, whose gradient has a rule of its own."""
+    iwae = partial(losses.negative_iwae, num_samples=3, gradient="doubly_reparameterized")
+    return partial(_binarized, losses.over_batch(iwae, axis_name=axis_name))
+
+
 def _binarized(batch_loss, params, keys, images):
     split = jax.vmap(jax.random.split)(keys)
     return batch_loss(params, split[:, 1], jax.vmap(data.binarize)(split[:, 0], images), vae=MODEL)
@@ -144,7 +150,7 @@ def refusal(backend: str) -> str:
 
 def main(path: str) -> None:
     results = {"num_devices": jax.device_count(), "start": ravel_pytree(PARAMS)[0]}
-    for make_loss in (negative_elbo, free_bits):
+    for make_loss in (negative_elbo, free_bits, doubly_reparameterized):
         for way, train in WAYS.items():
             state, metrics = train(make_loss)
             results[f"{make_loss.__name__}/{way}/params"] = ravel_pytree(state.params)[0]

@@ -16,7 +16,7 @@ from tests.parallel_program import FLOOR, NUM_DEVICES, WAYS
 from vae_jax import parallel
 
 TOLERANCE = 1e-5
-LOSSES = ("negative_elbo", "free_bits")
+LOSSES = ("negative_elbo", "free_bits", "doubly_reparameterized")
 SPREAD = tuple(way for way in WAYS if way != "single")
 
 
