@@ -67,7 +67,6 @@ def main() -> None:
                 subject.x,
                 num_replicates=_NUM_REPLICATES.value,
                 exact=subject.exact(count),
-                chunk_size=max(1, 4096 // count),
             )
         print(f"\n{_BOUND.value}, {gradient}, K = {count}\n{report}", flush=True)
         for block, statistics in report.blocks.items():

@@ -117,7 +117,7 @@ def gradient_report(
     num_replicates: int = 4096,
     exact: Params | None = None,
     depth: int = 1,
-    chunk_size: int = 1024,
+    chunk_size: int | None = None,
 ) -> GradientReport:
     """Statistics of `jax.grad(loss_fn)` over independent keys, replicate i with `fold_in(key, i)`.
 
@@ -133,7 +133,7 @@ def gradient_report(
       num_replicates: R, at least 2.
       exact: the exact gradient, shaped like the parameters, an oracle's for one.
       depth: how many levels of the parameters' tree name a block.
-      chunk_size: replicates computed at once.
+      chunk_size: replicates computed at once; by default 1024, or as many gradients as 64 M numbers hold.
 
     Raises:
       ValueError: for fewer than two replicates, a loss that is no scalar, or an `exact` of another structure.
@@ -143,6 +143,8 @@ def gradient_report(
     """
     check_key(key)
     num_replicates = check_count(num_replicates, "num_replicates", 2)
+    if chunk_size is None:
+        chunk_size = max(1, min(1024, 2**26 // max(1, sum(np.size(leaf) for leaf in jax.tree.leaves(params)))))
     chunk_size = min(check_count(chunk_size, "chunk_size"), num_replicates)
     check_count(depth, "depth")
     if exact is not None:
