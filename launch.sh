@@ -1,10 +1,22 @@
 #!/usr/bin/env bash
+#SBATCH --job-name=vae_jax
+#SBATCH --output=%x-%j.out
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+#
 # Sets up .venv and runs a command of experiments/ in it:
 #
 #   ./launch.sh                        the main job: train on the bundled digits, evaluate, draw, into runs/digits
 #   ./launch.sh test [pytest's own]    the tests
 #   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
-#   ./launch.sh evaluate --workdir=runs/digits        also: benchmark
+#   ./launch.sh evaluate --workdir=runs/digits        also: sample, checkpoints, gradient_study, benchmark
+#
+# In several processes, see docs/launching.md:
+#
+#   PROCESSES=2 ./launch.sh train --max_restarts=3 …  on this machine
+#   sbatch --nodes=4 launch.sh train …                under Slurm; a preempted job, or one whose time is up, goes on
+#   mpirun -n 8 ./launch.sh train …                   by Open MPI
 #
 # ACCELERATOR=cpu|cuda|tpu chooses JAX's build; it is detected if unset.
 set -euo pipefail
@@ -13,11 +25,6 @@ set -euo pipefail
 root=$(dirname "$0")
 [ -f "$root/pyproject.toml" ] || root=${SLURM_SUBMIT_DIR:-$root}
 cd "$root"
-
-if [ "${PROCESSES:-1}" != 1 ]; then
-  echo "error: PROCESSES=$PROCESSES: runs of several processes are not supported; unset it" >&2
-  exit 1
-fi
 
 accelerator() {
   if [ -n "${ACCELERATOR:-}" ]; then
@@ -68,6 +75,22 @@ python_311() {
   exit 1
 }
 
+# under_slurm COMMAND…: a job's step, told in time that the job's time is up; the job is then put back into the queue.
+under_slurm() {
+  local step status=0 requeue=""
+  trap 'requeue=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+  srun --kill-on-bad-exit=1 "$@" &
+  step=$!
+  while kill -0 "$step" 2>/dev/null; do
+    status=0
+    wait "$step" || status=$?
+  done
+  if [ -n "$requeue" ] && [ "$status" = 143 ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+  fi
+  exit "$status"
+}
+
 accelerator=$(accelerator)
 case $accelerator in
   cpu | cuda | tpu) ;;
@@ -83,12 +106,19 @@ case $command in
     exec .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile "$@"
     ;;
   *)
-    if [[ ! $command =~ ^[a-z_]+$ ]] || ! grep -qs 'cli\.run(main)' "experiments/$command.py"; then
-      commands=$(grep -l 'cli\.run(main)' experiments/*.py | xargs -n 1 basename -s .py | paste -sd ' ')
+    if [[ ! $command =~ ^[a-z_]+$ ]] || ! grep -qs '^    cli\.run(main' "experiments/$command.py"; then
+      commands=$(grep -l '^    cli\.run(main' experiments/*.py | xargs -n 1 basename -s .py | paste -sd ' ')
       echo "error: unknown command '$command'; choose test $commands" >&2
       exit 1
     fi
     install "$accelerator"
-    exec .venv/bin/python -m "experiments.$command" "$@"
+    export ACCELERATOR=$accelerator
+    if [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${SLURM_STEP_NODELIST:-}" ]; then
+      under_slurm .venv/bin/python -m "experiments.$command" "$@"
+    elif [ "${PROCESSES:-1}" != 1 ] || [[ " $* " == *" --max_restarts"* ]]; then
+      exec .venv/bin/python -m experiments.processes "$command" "$@"
+    else
+      exec .venv/bin/python -m "experiments.$command" "$@"
+    fi
     ;;
 esac

@@ -2,17 +2,22 @@
 
 import contextlib
 import difflib
+import faulthandler
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from vae_jax import cluster, parallel
 from vae_jax.data import DataError
 
+from . import interruption
 from .config import Config, fields, to_dict, validate
 
 
@@ -29,8 +34,12 @@ def user_errors() -> Iterator[None]:
         raise UserError(_message(error)) from error
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a command: exit status 0, or one message on standard error and status 1."""
+def run(main: Callable[[], None], *, several_processes: bool = False) -> None:
+    """Runs a command. Exit status 0; 1 and one message on standard error; or 143 or 130 after SIGTERM or SIGINT.
+
+    `several_processes` says that the command may be one of several that compute together, if the environment says so;
+    where another of them dies, the status is 71.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -38,14 +47,54 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             _fail(f"unexpected arguments: {' '.join(argv[1:])}; every option is a flag, --name=value")
         try:
+            with user_errors():
+                found = cluster.detect(os.environ)
+                if found is not None and not several_processes:
+                    raise ValueError("this command runs in one process; train and evaluate run in several")
+                if found is not None:
+                    parallel.initialize(found, heartbeat_seconds=_HEARTBEAT_SECONDS)
+                    # JAX aborts where a peer is silent, and says so; every thread's traceback would bury it.
+                    faulthandler.disable()
+            interruption.listen()  # after JAX, which would take SIGTERM for itself
             main()
+            parallel.finish()
+        except interruption.Interrupted as error:
+            if error.agreed:
+                parallel.finish()  # when the last has saved
+            print(f"ended by {error}", file=sys.stderr)
+            _exit(error.status)
         except (UserError, OSError, DataError) as error:
+            if parallel.num_processes() > 1 and isinstance(error.__cause__, jax.errors.JaxRuntimeError):
+                _peer_died(error)
             _fail(_message(error))
         except FloatingPointError as error:
             advice = "The last checkpoint is kept; try a lower training.learning_rate in a new --workdir"
             _fail(f"training stopped: {error}. {advice}")
+        except jax.errors.JaxRuntimeError as error:
+            if parallel.num_processes() == 1:
+                raise
+            _peer_died(error)
 
     app.run(guarded, flags_parser=_parse_flags)
+
+
+PEER_DIED = 71  # the exit status
+# What a peer is given to answer in, so that all end within half a minute of one's death.
+_HEARTBEAT_SECONDS = 15
+
+
+def _peer_died(error: Exception) -> NoReturn:
+    print(f"error: another process has died, and this one ends: {str(error).splitlines()[0]}", file=sys.stderr)
+    _exit(PEER_DIED)
+
+
+def _exit(status: int) -> NoReturn:
+    """At once where there are peers: a process that leaves in the ordinary way waits for those that cannot answer."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if parallel.num_processes() > 1:
+        os._exit(status)
+    sys.exit(status)
 
 
 def define_config(default: str) -> flags.FlagHolder:
@@ -166,4 +215,4 @@ def _message(error: BaseException) -> str:
 
 def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    _exit(1)

@@ -68,6 +68,8 @@ class Training:
     optimizer: str = "adam"
     clip_norm: float | None = None
     average_decay: float | None = None  # of the weight average, which is then what is evaluated
+    microbatches: int = 1  # parts in which a device's batch is computed, for want of memory
+    max_skipped: int = 0  # steps that may be skipped because their loss or gradient is not finite
     log_every: int = 100
     eval_every: int = 1000
     checkpoint_every: int = 1000
@@ -82,6 +84,7 @@ class Evaluation:
 @dataclasses.dataclass
 class Parallel:
     backend: str = "jit"  # jit | pmap | shard_map
+    shard_params: bool = False  # spread parameters and optimiser over the devices, under jit
 
 
 @dataclasses.dataclass
@@ -173,6 +176,8 @@ _AT_LEAST = {
     "training.batch_size": 1,
     "training.num_steps": 1,
     "training.warmup_steps": 0,
+    "training.microbatches": 1,
+    "training.max_skipped": 0,
     "training.log_every": 1,
     "training.eval_every": 1,
     "training.checkpoint_every": 1,

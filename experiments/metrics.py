@@ -5,12 +5,15 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import tensorboardX
 from tqdm import tqdm
+
+from vae_jax import parallel
 
 from .cli import UserError
 from .workdir import METRICS
@@ -23,7 +26,12 @@ class MetricsLog:
     """
 
     def __init__(
-        self, workdir: Path, *, step: int, wandb_project: str | None = None, config: dict[str, Any] | None = None
+        self,
+        workdir: Path,
+        *,
+        step: int,
+        wandb_project: str | None = None,
+        config: dict[str, Any] | None = None,
     ) -> None:
         path = workdir / METRICS
         self.lines = [line for line in read_metrics(path) if line["step"] <= step]
@@ -67,6 +75,25 @@ class MetricsLog:
         return time.perf_counter() - self._start
 
 
+class NoLog:
+    """In the place of a `MetricsLog`, in all processes but the first."""
+
+    lines: tuple[dict[str, Any], ...] = ()
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def open_log(workdir: Path, **options: Any) -> Iterator[MetricsLog | NoLog]:
+    """The `MetricsLog` of a run, which its first process writes."""
+    if not parallel.is_first_process():
+        yield NoLog()
+        return
+    with MetricsLog(workdir, **options) as log:
+        yield log
+
+
 def import_wandb() -> Any:
     """The optional package; raises `UserError` naming the extra where it is not installed."""
     try:
@@ -86,12 +113,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class Progress:
-    """A progress bar with loss, ELBO, KL, steps/s and the time left; plain lines where there is no terminal."""
+    """A progress bar with loss, ELBO, KL, steps/s and the time left; plain lines where there is no terminal.
+
+    Of several processes the first shows it.
+    """
 
     def __init__(self, *, num_steps: int, step: int, seconds_between_lines: float = 5.0) -> None:
-        self._bar = tqdm(
-            total=num_steps, initial=step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
-        )
+        self._writes = parallel.is_first_process()
+        silent = not (self._writes and sys.stderr.isatty())
+        self._bar = tqdm(total=num_steps, initial=step, unit="step", disable=silent, dynamic_ncols=True)
         self._num_steps, self._first, self._step = num_steps, step, step
         self._start = self._last_line = time.perf_counter()
         self._between = seconds_between_lines
@@ -102,7 +132,7 @@ class Progress:
         self._bar.update(step - self._step)
         self._step = step
         now = time.perf_counter()
-        if self._bar.disable and (now - self._last_line > self._between or step == self._num_steps):
+        if self._writes and self._bar.disable and (now - self._last_line > self._between or step == self._num_steps):
             rate = (step - self._first) / (now - self._start)
             left = tqdm.format_interval((self._num_steps - step) / rate)
             print(f"step {step}/{self._num_steps}  {text}  {rate:.0f} steps/s  {left} left", flush=True)

@@ -7,14 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax import evaluation, runs, training
+from vae_jax import VAE, evaluation, parallel, runs, training
 from vae_jax.data import Split
 
-from . import setup
+from . import interruption, setup, watchdog
 from .config import Config
 
 # Samples per validation image: enough that their noise is small beside the differences between images.
 _VALIDATION_SAMPLES = 10
+# A block of images takes seconds on a slow machine: no more samples than this, unless it is the smallest.
+_BLOCK_SAMPLES, _SMALLEST_BLOCK = 250_000, 50
 
 
 def evaluated_weights(config: Config) -> str:
@@ -27,18 +29,25 @@ def evaluated_params(state: training.TrainState) -> Any:
     return state.params if state.average is None else state.average
 
 
-def load_evaluated(config: Config, experiment: setup.Experiment, folder: Path) -> tuple[int, Any]:
-    """(step, those weights) of a run's newest checkpoint.
+def load_evaluated(config: Config, experiment: setup.Experiment, folder: Path, checkpoint: str) -> tuple[int, Any]:
+    """(step, those weights) of a run's checkpoint: "latest", "best" or a step.
 
     Raises:
       FileNotFoundError: where there is none.
-      ValueError: where it holds another model.
+      ValueError: where it is damaged, or holds another model.
     """
     template = jax.eval_shape(experiment.vae.init, jax.random.key(0))
-    with training.Checkpoints(runs.checkpoint_folder(folder), keep=None, create=False) as checkpoints:
-        step = runs.newest(checkpoints)
+    with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
+        step = runs.choose(checkpoints, checkpoint)
         average = evaluated_weights(config) == "average"
         return step, checkpoints.restore_params(step, template, average=average)
+
+
+def load_params(folder: Path, vae: VAE) -> Any:
+    """The raw parameters of a run's newest checkpoint; raises as `load_evaluated`."""
+    with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
+        step = runs.choose(checkpoints, "latest")
+        return checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))
 
 
 def validation_scores(experiment: setup.Experiment, params: Any) -> dict[str, float]:
@@ -63,8 +72,21 @@ def params_sha256(params: Any) -> str:
 def _scores(
     experiment: setup.Experiment, params: Any, split: Split, purpose: int, num_samples: int
 ) -> evaluation.DatasetEvidence:
-    images = split.images
+    """Block by block, each process a share of each, so that a signal is noticed and progress seen."""
+    images, params = split.images, parallel.whole(params)
     keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(images))
-    keys, xs = experiment.observe(keys, images)
-    estimate = evaluation.log_evidence(params, keys, xs, vae=experiment.vae, num_samples=num_samples)
-    return evaluation.dataset_evidence(estimate, num_samples=num_samples)
+
+    def estimate(rows: np.ndarray) -> evaluation.LogEvidence:
+        noise_keys, xs = experiment.observe(keys[rows], images[rows])
+        return evaluation.log_evidence(params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples)
+
+    size = min(len(images), max(_SMALLEST_BLOCK, _BLOCK_SAMPLES // num_samples) * parallel.num_processes())
+    blocks = []
+    for start in range(0, len(images), size):
+        interruption.check()
+        watchdog.progress()
+        # The last block is filled with the last image, so that all are compiled once.
+        rows = np.minimum(np.arange(start, start + size), len(images) - 1)
+        blocks.append(jax.tree.map(np.asarray, parallel.map_shares(estimate, rows)))
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(images)], *blocks)
+    return evaluation.dataset_evidence(whole, num_samples=num_samples)

@@ -110,6 +110,7 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
         batch_loss = losses.over_batch(bound, replace=replace, axis_name=axis_name)
         return batch_loss(params, noise_keys, xs, vae=vae, **now)
 
+    loss_fn.of_whole_batch = options.free_bits > 0  # pyright: ignore[reportFunctionMemberAccess]
     return loss_fn
 
 
@@ -151,9 +152,12 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
             f"training.batch_size {size} is larger than the {len(images)} training examples of {config.data.name}"
         )
     parallel.axis_name(config.parallel.backend)
-    parallel.check_batch_size(size, num_devices)
+    parallel.check_shard_params(config.parallel.shard_params, config.parallel.backend)
     make_optimizer(config.training)
     loss_fn = make_loss(config, experiment.vae, axis_name=None)
+    if config.training.microbatches > 1:
+        training.check_microbatches(loss_fn)
+    parallel.check_batch_size(size, num_devices, config.training.microbatches)
     key = purpose_key(experiment.key, INIT)
     jax.eval_shape(lambda: loss_fn(experiment.vae.init(key), jax.random.split(key, 2), images[:2], 0))
 

@@ -1,11 +1,15 @@
 """Trains a VAE, evaluates it and draws it: `python -m experiments.train --config=… --workdir=…`.
 
-The same command on the same workdir resumes from the newest checkpoint; a finished run prints its summary.
+The same command on the same workdir resumes from the newest checkpoint; a finished run prints its summary. SIGTERM and
+SIGINT end it within a chunk of steps, saved, with status 143 or 130.
 """
 
+import contextlib
 import functools
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,14 +17,16 @@ from absl import flags
 
 from vae_jax import data, parallel, training
 
-from . import cli, drawing, scores, setup, workdir
+from . import cli, drawing, interruption, nonfinite, scores, setup, watchdog, workdir
 from .config import Config, to_dict
-from .metrics import MetricsLog, Progress, import_wandb
+from .metrics import MetricsLog, NoLog, Progress, import_wandb, open_log
 
 _CONFIG = cli.define_config("experiments/configs/digits.py")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of the run's files.")
 _DATA_DIR = cli.define_data_dir()
 _PLATFORM = flags.DEFINE_enum("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "Start with the parameters of the newest checkpoint of this run.")
+_STUCK_AFTER = flags.DEFINE_float("stuck_after", 900, "Seconds without progress that end the process; 0: never.")
 _WANDB = flags.DEFINE_string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print the config as flags, and exit.")
 
@@ -32,7 +38,11 @@ def main() -> None:
         return
     with cli.user_errors():
         devices = jax.devices()
-    print(f"platform {devices[0].platform}, {len(devices)} device(s): {', '.join(map(str, devices))}", flush=True)
+    first = parallel.is_first_process()
+    if first:
+        several = f" of {parallel.num_processes()} processes" if parallel.num_processes() > 1 else ""
+        named = ", ".join(map(str, devices))
+        print(f"platform {devices[0].platform}, {len(devices)} device(s){several}: {named}", flush=True)
     if _PLATFORM.value not in (None, devices[0].platform):
         raise cli.UserError(f"--require_platform={_PLATFORM.value}, but JAX found {devices[0].platform}")
     if _WANDB.value is not None:
@@ -40,82 +50,202 @@ def main() -> None:
     with cli.user_errors():
         experiment = setup.build(config, data_dir=_DATA_DIR.value)
         setup.check(config, experiment, num_devices=len(devices))
-    folder = workdir.claim(_WORKDIR.value, config)
+    if _STUCK_AFTER.value > 0:
+        watchdog.start(_STUCK_AFTER.value)
+    folder = Path(_WORKDIR.value)
+    if first:
+        workdir.claim(_WORKDIR.value, config)
+    parallel.wait_for_all("claimed")
     if (folder / workdir.SUMMARY).exists():
-        print(json.dumps(workdir.read_json(folder / workdir.SUMMARY), indent=2))
-        print(f"{folder} holds a finished run of this config; nothing to do")
+        if first:
+            print(json.dumps(workdir.read_json(folder / workdir.SUMMARY), indent=2))
+            print(f"{folder} holds a finished run of this config; nothing to do")
         return
-    train(config, experiment, folder)
+    with workdir.locked(folder) if first else contextlib.nullcontext(), interruption.deferred():
+        train(config, experiment, folder)
 
 
 def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
     """Trains from the newest checkpoint, if there is one, to the end; then evaluates, draws and writes the summary."""
-    options, backend = config.training, config.parallel.backend
-    optimizer = setup.make_optimizer(options)
-    images = experiment.dataset.train.images
-    streamed = isinstance(images, data.StreamedImages)
-    steps = functools.partial(
-        training.train_batches if streamed else training.train_steps,
-        loss_fn=setup.make_loss(config, experiment.vae, axis_name=parallel.axis_name(backend)),
-        optimizer=optimizer,
-        average_decay=options.average_decay,
-    )
-    mesh = parallel.data_mesh()
-    state = training.init_state(
-        experiment.vae.init(setup.purpose_key(experiment.key, setup.INIT)),
-        optimizer,
-        average=options.average_decay is not None,
-    )
-    state, key = parallel.replicate((state, setup.purpose_key(experiment.key, setup.TRAINING)), mesh)
-    if not streamed:
-        images = parallel.replicate(images, mesh)
-    metadata = {
-        "config": to_dict(config),
-        "event_shape": experiment.dataset.event_shape,
-        "data_mean": experiment.data_mean.ravel().tolist(),
-    }
+    options = config.training
+    run = _Run(config, experiment)
     with training.Checkpoints(folder / workdir.CHECKPOINTS) as checkpoints:
-        first, earlier = checkpoints.latest_step() or 0, None
-        throughput = training.Throughput()
-        speed = lambda: throughput.examples_per_second or earlier
-        if first:
-            with cli.user_errors():
-                state = checkpoints.restore(first, state)
-            earlier = checkpoints.metadata(first)["examples_per_second"]
+        with cli.user_errors():
+            first = checkpoints.newest_good(_warn, set_aside=True) or 0
+            stored = checkpoints.metadata(first) if first else {}
+            state = _state_at(first, run, checkpoints)
+        if first and parallel.is_first_process():
             print(f"resuming {folder} from step {first}", flush=True)
+        throughput = training.Throughput()
+        speed = lambda: throughput.examples_per_second or stored.get("examples_per_second")
+        skips = nonfinite.Skips(options.max_skipped, stored.get("skipped_steps", []))
         with (
-            MetricsLog(folder, step=first, wandb_project=_WANDB.value, config=to_dict(config)) as log,
+            open_log(folder, step=first, wandb_project=_WANDB.value, config=to_dict(config)) as log,
             Progress(num_steps=options.num_steps, step=first) as progress,
         ):
 
             def on_metrics(step: int, metrics: dict[str, np.ndarray]) -> None:
+                watchdog.progress()
                 values = {name: float(np.mean(metric, dtype=np.float64)) for name, metric in metrics.items()}
                 values["elbo"] = values["reconstruction"] - values["kl"]
                 progress.update(step, values)
                 log.write(step, "train", values)
 
-            def on_pause(step: int, state: training.TrainState) -> None:
-                last = step == options.num_steps
-                if last or step % options.eval_every == 0:
-                    params = scores.evaluated_params(state)
-                    log.write(step, "validation", scores.validation_scores(experiment, params))
-                if last or step % options.checkpoint_every == 0:
-                    with cli.user_errors():
-                        checkpoints.save(state, {**metadata, "examples_per_second": speed()})
+            def save(state: training.TrainState, *, score: float | None = None) -> None:
+                described = {**run.metadata, "examples_per_second": speed(), "skipped_steps": skips.steps}
+                with cli.user_errors():
+                    checkpoints.save(state, described, score=score)
 
-            state = training.run(
-                state,
-                key,
-                images,
-                steps=parallel.data_parallel(steps, mesh=mesh, backend=backend, batched=streamed),
-                num_steps=options.num_steps,
-                batch_size=options.batch_size,
-                pauses=(options.log_every, options.eval_every, options.checkpoint_every),
-                throughput=throughput,
-                on_metrics=on_metrics,
-                on_pause=on_pause,
-            )
+            def validate(step: int, state: training.TrainState) -> float:
+                values = scores.validation_scores(experiment, scores.evaluated_params(state))
+                log.write(step, "validation", values)
+                return values["elbo"]
+
+            def on_pause(step: int, state: training.TrainState) -> None:
+                last, score = step == options.num_steps, None
+                try:
+                    if last or step % options.eval_every == 0:
+                        score = validate(step, state)
+                except interruption.Interrupted:
+                    save(state)
+                    raise
+                if last or step % options.checkpoint_every == 0:
+                    save(state, score=score)
+
+            evaluated = first % options.eval_every == 0 or first == options.num_steps
+            if first and evaluated and stored["score"] is None:
+                validate(first, state)  # an interruption came before it
+            try:
+                state = run.steps(
+                    state,
+                    num_steps=options.num_steps,
+                    throughput=throughput,
+                    on_metrics=on_metrics,
+                    on_pause=on_pause,
+                    on_nonfinite=skips.skip,
+                    interrupted=interruption.noted,
+                )
+            except training.NonFiniteError as error:
+                with cli.user_errors():
+                    checkpoints.wait()
+                raise _explain(error, run, checkpoints, folder) from error
+            if int(state.step) < options.num_steps:
+                save(state)
+                with cli.user_errors():
+                    checkpoints.wait()
+                interruption.check()
+        with cli.user_errors():
+            checkpoints.wait()
     finish(config, experiment, state, speed(), log, folder)
+
+
+class _Run:
+    """What a run computes with: its placement, its steps and the data on the devices."""
+
+    def __init__(self, config: Config, experiment: setup.Experiment) -> None:
+        options, self._backend = config.training, config.parallel.backend
+        self._config, self._experiment = config, experiment
+        self._mesh = parallel.data_mesh()
+        self._images = experiment.dataset.train.images
+        self._streamed = isinstance(self._images, data.StreamedImages)
+        if not self._streamed:
+            self._images = parallel.replicate(self._images, self._mesh)
+        self._key = parallel.replicate(setup.purpose_key(experiment.key, setup.TRAINING), self._mesh)
+        self._optimizer = setup.make_optimizer(options)
+        steps = functools.partial(
+            training.train_batches if self._streamed else training.train_steps,
+            loss_fn=setup.make_loss(config, experiment.vae, axis_name=parallel.axis_name(self._backend)),
+            optimizer=self._optimizer,
+            average_decay=options.average_decay,
+            microbatches=options.microbatches,
+            skip_nonfinite=options.max_skipped > 0,
+        )
+        self._steps = parallel.data_parallel(
+            steps,
+            mesh=self._mesh,
+            backend=self._backend,
+            batched=self._streamed,
+            shard_params=config.parallel.shard_params,
+        )
+        self.metadata = {
+            "config": to_dict(config),
+            "event_shape": experiment.dataset.event_shape,
+            "data_mean": experiment.data_mean.ravel().tolist(),
+        }
+
+    def initial_state(self) -> training.TrainState:
+        """That of a run that has not begun: with parameters drawn from the seed, or those of --init_from."""
+        params = self._experiment.vae.init(setup.purpose_key(self._experiment.key, setup.INIT))
+        average = self._config.training.average_decay is not None
+        if _INIT_FROM.value is not None:
+            params = scores.load_params(Path(_INIT_FROM.value), self._experiment.vae)
+        state = training.init_state(params, self._optimizer, average=average)
+        place = parallel.shard if self._config.parallel.shard_params else parallel.replicate
+        return place(state, self._mesh)
+
+    def template(self) -> training.TrainState:
+        """The shapes of a state, and where its arrays lie."""
+        average = self._config.training.average_decay is not None
+        init = lambda: training.init_state(
+            self._experiment.vae.init(jax.random.key(0)), self._optimizer, average=average
+        )
+        return parallel.shapes(jax.eval_shape(init), self._mesh, shard_params=self._config.parallel.shard_params)
+
+    def write_repro(self, path: Path, error: training.NonFiniteError, params: Any) -> None:
+        """What the step of an error was given, and the parameters before it."""
+        images = np.asarray(self._experiment.dataset.train.images[error.rows])
+        _, noise_key = training.run_keys(setup.purpose_key(self._experiment.key, setup.TRAINING))
+        nonfinite.write_repro(path, error, params=params, noise_key=noise_key, images=images, metadata=self.metadata)
+
+    def steps(self, state: training.TrainState, *, num_steps: int, **told: Any) -> training.TrainState:
+        """`training.run` of this run; `told` are its callbacks."""
+        options = self._config.training
+        return training.run(
+            state,
+            self._key,
+            self._images,
+            steps=self._steps,
+            num_steps=num_steps,
+            batch_size=options.batch_size,
+            pauses=(options.log_every, options.eval_every, options.checkpoint_every),
+            **told,
+        )
+
+
+def _state_at(step: int, run: _Run, checkpoints: training.Checkpoints) -> training.TrainState:
+    return checkpoints.restore(step, run.template()) if step else run.initial_state()
+
+
+def _explain(
+    error: training.NonFiniteError, run: _Run, checkpoints: training.Checkpoints, folder: Path
+) -> cli.UserError:
+    """Computes the parameters before the step again, from the newest checkpoint, and writes what reproduces it."""
+    state = run.steps(
+        _state_at(checkpoints.latest_step() or 0, run, checkpoints),
+        num_steps=error.step,
+        throughput=training.Throughput(),
+        on_metrics=lambda step, metrics: None,
+        on_pause=lambda step, state: None,
+        on_nonfinite=lambda error: None,
+    )
+    params = parallel.whole(state.params)
+    path = folder / f"nonfinite_{error.step}.npz"
+    if parallel.is_first_process():
+        run.write_repro(path, error, params)
+        again = nonfinite.replay(path)
+        recurs = not np.isfinite([again.loss, again.gradient_norm]).all()
+    else:
+        recurs = True
+    says = "it recurs" if recurs else "it does NOT recur, which points at the machine"
+    return cli.UserError(
+        f"training stopped: {error}. {path} holds the step, and computed again from there {says} "
+        "(experiments.nonfinite.replay). The last checkpoint is kept; try a lower training.learning_rate or a "
+        "training.clip_norm in a new --workdir"
+    )
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def finish(
@@ -123,17 +253,23 @@ def finish(
     experiment: setup.Experiment,
     state: training.TrainState,
     examples_per_second: float | None,
-    log: MetricsLog,
+    log: MetricsLog | NoLog,
     folder: Path,
 ) -> None:
     """Evaluates on the test set, draws the figures and, last of all, writes summary.json."""
-    print(f"evaluating {len(experiment.dataset.test.images)} test images", flush=True)
-    params = scores.evaluated_params(state)
+    first = parallel.is_first_process()
+    if first:
+        print(f"evaluating {len(experiment.dataset.test.images)} test images", flush=True)
+    params = parallel.whole(scores.evaluated_params(state))
     test = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)
+    interruption.check()
+    raw = parallel.whole(state.params)
+    if isinstance(log, NoLog):
+        return
     drawing.draw(experiment, params, log.lines, folder / workdir.FIGURES)
     summary = {
         "step": int(state.step),
-        "params_sha256": scores.params_sha256(state.params),
+        "params_sha256": scores.params_sha256(raw),
         "wall_seconds": log.seconds(),
         "examples_per_second": examples_per_second,
         "test": test._asdict(),
@@ -144,4 +280,4 @@ def finish(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, several_processes=True)

@@ -1,7 +1,11 @@
 """A run's folder: what it holds, and whether a command may write into it."""
 
+import contextlib
+import fcntl
 import json
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ from .config import Config, from_dict, to_dict
 
 CONFIG, METRICS, CHECKPOINTS, FIGURES = "config.json", "metrics.jsonl", "checkpoints", "figures"
 SUMMARY, EVALUATION = "summary.json", "evaluation.json"
+_LOCK = ".lock"
 
 
 def claim(workdir: str, config: Config) -> Path:
@@ -20,6 +25,10 @@ def claim(workdir: str, config: Config) -> Path:
     """
     if not workdir:
         raise UserError("--workdir is empty; name a folder for the run")
+    if "://" in workdir:
+        raise UserError(
+            f"--workdir={workdir}: a run's folder is one of a mounted file system; mount it, with gcsfuse say"
+        )
     path = Path(workdir)
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
@@ -42,6 +51,26 @@ def claim(workdir: str, config: Config) -> Path:
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
     return path
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which the system takes back from a process that dies.
+
+    Raises:
+      UserError: where another run holds it.
+    """
+    with (folder / _LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip()
+            raise UserError(f"--workdir={folder} is in use by another run, {holder}; nothing was changed") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def read_config(folder: Path) -> Config:

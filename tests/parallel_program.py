@@ -83,14 +83,14 @@ def spread(make_loss, backend: str, *, ahead_of_time: bool):
 
 
 def gathered(make_loss, backend: str, *, ahead_of_time: bool):
-    """The same on batches that were gathered before, each device given its share of them."""
+    """The same on batches that are gathered on the host, each device given its share of them."""
     mesh = parallel.data_mesh()
     steps = partial(training.train_batches, loss_fn=make_loss(parallel.axis_name(backend)), optimizer=SGD)
     run = parallel.data_parallel(steps, mesh=mesh, backend=backend, batched=True)
     state, run_key = parallel.replicate((training.init_state(PARAMS, SGD), key()), mesh)
     if ahead_of_time:
-        run = run.compile(state, run_key, IMAGES[index()], index())
-    return run(state, run_key, IMAGES[index()], index())
+        run = run.compile(state, run_key, IMAGES, index())
+    return run(state, run_key, IMAGES, index())
 
 
 def one_by_one(step, state, batch_of):

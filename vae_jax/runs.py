@@ -1,5 +1,6 @@
 """A finished run as (vae, params, config)."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,24 @@ def build_vae(model: Mapping[str, Any], *, event_shape: tuple[int, ...], data_me
     )
 
 
-def load(workdir: str | Path, *, average: bool = False) -> tuple[VAE, Params, FrozenConfigDict]:
-    """The model of a run of `experiments.train`, its parameters at the latest checkpoint, and its config.
+def load(
+    workdir: str | Path, *, average: bool = False, checkpoint: str | int = "latest"
+) -> tuple[VAE, Params, FrozenConfigDict]:
+    """The model of a run of `experiments.train`, its parameters at a checkpoint, and its config.
 
-    The parameters are the raw ones. A run that keeps a weight average reports the figures of that: `average=True`.
+    Args:
+      workdir: the run's folder.
+      average: whether to load the weight average, of which a run that keeps one reports the figures, in place of the
+        raw parameters.
+      checkpoint: "latest", "best" (by the validation ELBO), or a step. Every file is first compared with its SHA-256;
+        "latest" passes over damaged checkpoints, with a warning.
 
     Raises:
-      FileNotFoundError: where there is no checkpoint.
-      ValueError: where the checkpoint does not fit the code.
+      FileNotFoundError: where there is no such checkpoint.
+      ValueError: where it is damaged, or does not fit the code.
     """
-    with Checkpoints(checkpoint_folder(workdir), keep=None, create=False) as checkpoints:
-        step = newest(checkpoints)
+    with Checkpoints(checkpoint_folder(workdir)) as checkpoints:
+        step = choose(checkpoints, checkpoint)
         metadata = checkpoints.metadata(step)
         event_shape = tuple(metadata["event_shape"])
         data_mean = np.asarray(metadata["data_mean"]).reshape(event_shape)
@@ -65,9 +73,29 @@ def checkpoint_folder(workdir: str | Path) -> Path:
     return folder
 
 
-def newest(checkpoints: Checkpoints) -> int:
-    """The step of the newest checkpoint; raises `FileNotFoundError` where there is none."""
-    step = checkpoints.latest_step()
+def choose(checkpoints: Checkpoints, checkpoint: str | int) -> int:
+    """The step of a checkpoint as `load` names it, whose files are as they were written.
+
+    Raises:
+      FileNotFoundError: where there is none.
+      ValueError: where it is damaged.
+    """
+    if checkpoint == "latest":
+        step = checkpoints.newest_good(lambda message: warnings.warn(message, stacklevel=3))
+        if step is None:
+            raise FileNotFoundError(f"{checkpoints.directory} holds no whole checkpoint")
+        return step
+    step = checkpoints.best_step() if checkpoint == "best" else _step(checkpoint)
     if step is None:
-        raise FileNotFoundError(f"{checkpoints.directory} holds no whole checkpoint")
+        raise FileNotFoundError(f"no checkpoint in {checkpoints.directory} has a validation score; use 'latest'")
+    if step not in checkpoints.steps():
+        raise FileNotFoundError(f"{checkpoints.directory} has no checkpoint {step}, but {checkpoints.steps()}")
+    if damages := checkpoints.damages(step):
+        raise ValueError(f"the checkpoint {checkpoints.directory / str(step)} is damaged ({'; '.join(damages)})")
     return step
+
+
+def _step(checkpoint: str | int) -> int:
+    if not str(checkpoint).isdigit():
+        raise ValueError(f"a checkpoint is 'latest', 'best' or a step, got {checkpoint!r}")
+    return int(checkpoint)

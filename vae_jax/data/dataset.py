@@ -36,6 +36,8 @@ class StreamedImages:
     It stands where an array of bytes [n, height, width, channels] does, for sets larger than memory.
     """
 
+    dtype = np.dtype(np.uint8)
+
     def __init__(self, source: Source, rows: Int[np.ndarray, " n"]) -> None:
         self._source, self._rows = source, rows
         self.shape = (len(rows), *source.event_shape)

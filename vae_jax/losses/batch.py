@@ -48,6 +48,8 @@ def over_batch(
             value = (value if replace is None else replace(batch)) + sum(term(batch) for term in add)
         return value, terms
 
+    # For who would divide the batch: microbatches see no whole one.
+    batch_loss.of_whole_batch = replace is not None or bool(add)  # pyright: ignore[reportFunctionMemberAccess]
     return batch_loss
 
 

@@ -2,8 +2,10 @@
 
 from .checkpoints import Checkpoints as Checkpoints
 from .fit import fit as fit
+from .loop import NonFiniteError as NonFiniteError
 from .loop import Throughput as Throughput
 from .loop import run as run
+from .loop import run_keys as run_keys
 from .schedules import BETA_SCHEDULES as BETA_SCHEDULES
 from .schedules import LEARNING_RATE_SCHEDULES as LEARNING_RATE_SCHEDULES
 from .schedules import OPTIMIZERS as OPTIMIZERS
@@ -12,6 +14,7 @@ from .schedules import learning_rate_schedule as learning_rate_schedule
 from .schedules import make_optimizer as make_optimizer
 from .step import LossFn as LossFn
 from .step import TrainState as TrainState
+from .step import check_microbatches as check_microbatches
 from .step import init_state as init_state
 from .step import train_batches as train_batches
 from .step import train_step as train_step

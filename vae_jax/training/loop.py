@@ -8,9 +8,24 @@ import jax
 import numpy as np
 from jaxtyping import Key
 
-from ..data import StreamedImages, batch_indices
-from ..parallel import ParallelSteps
+from ..data import batch_indices
+from ..parallel import ParallelSteps, ask_all
 from .step import TrainState
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a gradient that is not finite, at `step`, for the examples in `rows` of the data."""
+
+    def __init__(self, step: int, rows: np.ndarray, loss: float, gradient_norm: float) -> None:
+        super().__init__(
+            f"at step {step} the loss is {loss} and the gradient's norm {gradient_norm}, for the training examples "
+            f"{rows.tolist()}"
+        )
+        self.step, self.rows = step, rows
+
+
+def _raise(error: NonFiniteError) -> None:
+    raise error
 
 
 class Throughput:
@@ -33,6 +48,12 @@ class Throughput:
         return sum(self._examples[first:]) / seconds if seconds else None
 
 
+def run_keys(key: Key[jax.Array, ""]) -> tuple[Key[jax.Array, ""], Key[jax.Array, ""]]:
+    """(the key of the batch order, the key of all noise) of a run's key."""
+    order_key, noise_key = jax.random.split(key)
+    return order_key, noise_key
+
+
 def run(
     state: TrainState,
     key: Key[jax.Array, ""],
@@ -45,8 +66,10 @@ def run(
     throughput: Throughput,
     on_metrics: Callable[[int, dict[str, np.ndarray]], None],
     on_pause: Callable[[int, TrainState], None],
+    on_nonfinite: Callable[[NonFiniteError], None] = _raise,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> TrainState:
-    """Trains from `state.step` to `num_steps`.
+    """Trains from `state.step` to `num_steps`, or to the end of the chunk in which it is interrupted.
 
     A chunk ends at every multiple of a period in `pauses`, and at `num_steps`: the chunks depend on the step alone, so
     that a resumed run compiles and computes what the uninterrupted one does. The next chunk is dispatched before the
@@ -55,21 +78,24 @@ def run(
     Args:
       state: where to start; donated.
       key: the run's key, for the batch order and all noise.
-      data: a pytree of arrays [N, ...] on the devices of `steps`; or `StreamedImages`, of which each chunk's batches
-        are read while the chunk before is computed.
-      steps: from `parallel.data_parallel`; of `train_steps`, or `batched` and of `train_batches` for streamed images.
+      data: a pytree of arrays [N, ...] on the devices of `steps`; or, for `batched` ones, anything that is indexed by
+        rows, `StreamedImages` for one, of which each chunk's batches are read while the chunk before is computed.
+      steps: from `parallel.data_parallel`; of `train_steps`, or `batched` and of `train_batches`.
       num_steps: where to stop.
       batch_size: examples in a step's batch, over all devices.
       pauses: periods in steps; the first is the chunk's, at the others `on_pause` is called too.
       throughput: is told each chunk's examples and seconds.
       on_metrics: called with a chunk's last step + 1 and every step's metrics.
       on_pause: called with the step and the state, which it must not keep.
+      on_nonfinite: called for every step whose loss or gradient is not finite, which is then left out of the metrics;
+        before any pause at which that state would be seen.
+      interrupted: asked once a chunk, in every process; where it is true in any, all return. The caller sees by the
+        state's step.
 
     Raises:
-      FloatingPointError: where a loss or a gradient is not finite, naming the step and the rows of its batch; before
-        any pause at which that state would be seen.
+      NonFiniteError: unless `on_nonfinite` does otherwise.
     """
-    order_key, noise_key = jax.random.split(key)
+    order_key, noise_key = run_keys(key)
     num_examples = len(jax.tree.leaves(data)[0])
     compiled, pending = {}, None
     step = int(state.step)
@@ -77,30 +103,28 @@ def run(
 
     def report(stop: int, index: np.ndarray, metrics: dict[str, jax.Array]) -> None:
         nonlocal mark
-        host = jax.tree.map(np.asarray, metrics)  # waits for the chunk
+        host = {name: np.asarray(values.addressable_data(0)) for name, values in metrics.items()}  # waits for the chunk
         now = time.perf_counter()
         throughput.add(len(host["loss"]) * batch_size, now - mark)
         mark = now
         finite = np.isfinite(host["loss"]) & np.isfinite(host["gradient_norm"])
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise FloatingPointError(
-                f"at step {stop - len(finite) + first} the loss is {host['loss'][first]} and the gradient's norm "
-                f"{host['gradient_norm'][first]}, for the training examples {index[first].tolist()}"
-            )
-        on_metrics(stop, host)
+        for bad in np.flatnonzero(~finite):
+            numbers = (float(host[name][bad]) for name in ("loss", "gradient_norm"))
+            on_nonfinite(NonFiniteError(stop - len(finite) + int(bad), index[bad], *numbers))
+        if finite.any():
+            on_metrics(stop, {name: values[finite] for name, values in host.items()})
 
     while step < num_steps:
         stop = min(num_steps, *((step // period + 1) * period for period in pauses))
         index = batch_indices(order_key, num_examples=num_examples, batch_size=batch_size, start=step, stop=stop)
-        chunk = data[index] if isinstance(data, StreamedImages) else data
         if len(index) not in compiled:
             if pending is not None:
                 report(*pending)
                 pending = None
-            compiled[len(index)] = steps.compile(state, noise_key, chunk, index)
+            compiled[len(index)] = steps.compile(state, noise_key, data, index)
             mark = time.perf_counter()
-        state, metrics = compiled[len(index)](state, noise_key, chunk, index)
+        ends = ask_all(interrupted)
+        state, metrics = compiled[len(index)](state, noise_key, data, index)
         if pending is not None:
             report(*pending)
         pending, step = (stop, index, metrics), stop
@@ -109,4 +133,8 @@ def run(
             pending = None
             on_pause(step, state)
             mark = time.perf_counter()
+        if ends():
+            break
+    if pending is not None:
+        report(*pending)
     return state

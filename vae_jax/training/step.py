@@ -1,5 +1,6 @@
 """The training step, a pure function of (state, key, batch, index)."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -49,6 +50,8 @@ def train_step(
     optimizer: optax.GradientTransformation,
     axis_name: str | None = None,
     average_decay: float | None = None,
+    microbatches: int = 1,
+    skip_nonfinite: bool = False,
 ) -> tuple[TrainState, Metrics]:
     """One update of the parameters by the gradient of `loss_fn`.
 
@@ -64,17 +67,29 @@ def train_step(
       axis_name: the mapped axis over which gradients and metrics are averaged.
       average_decay: d of the weight average a ← d a + (1 − d) params, where the state has one, with
         d ≤ (1 + step) / (10 + step) at the start, so that the first parameters are soon forgotten.
+      microbatches: parts of this device's batch whose gradients are computed one after another and averaged, for a
+        batch that memory does not hold at once. The result is the whole batch's, since noise belongs to the examples.
+      skip_nonfinite: whether a step whose loss or gradient is not finite leaves all as it is but `step`.
 
     Returns:
       The next state, and metrics: "loss", "gradient_norm", and the mean of every scalar-per-example field of `terms`.
+
+    Raises:
+      ValueError: for microbatches of a loss of the whole batch, or that do not divide it.
     """
     check_key(key)
     if (state.average is None) != (average_decay is None):
         raise ValueError("a state with a weight average needs average_decay, and one without has no use for it")
     keys = example_keys(key, state.step, index)
     value_and_grad = jax.value_and_grad(_with_step(loss_fn), has_aux=True)
-    (loss, terms), gradients = value_and_grad(state.params, keys, batch, state.step)
-    metrics = {"loss": loss, **_means(terms, index.shape[0])}
+
+    def measure(keys: Any, batch: Any) -> tuple[Any, Metrics]:
+        (loss, terms), gradients = value_and_grad(state.params, keys, batch, state.step)
+        return gradients, {"loss": loss, **_means(terms, keys.shape[0])}
+
+    gradients, metrics = (
+        measure(keys, batch) if microbatches == 1 else _in_parts(measure, loss_fn, microbatches)(keys, batch)
+    )
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
     metrics["gradient_norm"] = optax.tree.norm(gradients)
@@ -84,7 +99,12 @@ def train_step(
     if average_decay is not None:
         decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
         average = optax.incremental_update(params, average, 1.0 - decay)
-    return TrainState(state.step + 1, params, opt_state, average), metrics
+    after = TrainState(state.step + 1, params, opt_state, average)
+    if skip_nonfinite:
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        keep = lambda new, old: jnp.where(finite, new, old)
+        after = jax.tree.map(keep, after, state._replace(step=state.step + 1))
+    return after, metrics
 
 
 def train_steps(
@@ -111,6 +131,34 @@ def train_batches(
         return train_step(state, key, *batch_and_rows, **options)
 
     return jax.lax.scan(body, state, (batches, index))
+
+
+def _in_parts(measure: Callable[..., Any], loss_fn: LossFn, number: int) -> Callable[..., Any]:
+    """The mean of `measure` over `number` equal parts of a batch, one after another."""
+    check_microbatches(loss_fn)
+
+    def average(keys: Any, batch: Any) -> Any:
+        size = keys.shape[0]
+        if size % number:
+            raise ValueError(f"a device's batch of {size} cannot be divided into {number} microbatches of one size")
+        # Part j has the examples j, j + number, …: of a batch that lies on several devices, a share of each one's.
+        parts = jax.tree.map(lambda a: a.reshape(size // number, number, *a.shape[1:]).swapaxes(0, 1), (keys, batch))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measure, keys, batch))
+        add = lambda total, part: (jax.tree.map(jnp.add, total, measure(*part)), None)
+        return jax.tree.map(lambda total: total / number, jax.lax.scan(add, zeros, parts)[0])
+
+    return average
+
+
+def check_microbatches(loss_fn: LossFn) -> None:
+    """Raises `ValueError` for a loss that is a function of the whole batch and no mean over its examples."""
+    while isinstance(loss_fn, functools.partial):
+        loss_fn = loss_fn.func
+    if getattr(loss_fn, "of_whole_batch", False):
+        raise ValueError(
+            "microbatches are for a loss that is a mean over examples; this one has `add` or `replace`, functions of "
+            "the whole batch, which parts do not show. Use more devices, or a smaller batch"
+        )
 
 
 def _with_step(loss_fn: LossFn) -> LossFn:

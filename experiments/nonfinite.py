@@ -1,0 +1,88 @@
+"""What a run does about a loss or a gradient that is not finite: skip it, or leave what reproduces it."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from vae_jax import runs, training
+from vae_jax.keys import example_keys
+
+from . import setup
+from .config import from_dict
+
+
+class Skips:
+    """The steps that were skipped, at most so many."""
+
+    def __init__(self, most: int, steps: list[int]) -> None:
+        """`steps` are those skipped before."""
+        self._most, self.steps = most, list(steps)
+
+    def skip(self, error: training.NonFiniteError) -> None:
+        """Notes the step; raises the error where there would be too many."""
+        if len(self.steps) >= self._most:
+            raise error
+        self.steps.append(error.step)
+        print(f"skipped, {len(self.steps)} of at most {self._most} (training.max_skipped): {error}", flush=True)
+
+
+class Replayed(NamedTuple):
+    """A step computed again: its loss, the norm of its gradient, and the loss of each example."""
+
+    loss: float
+    gradient_norm: float
+    losses: Float[Array, " batch"]
+
+
+def write_repro(
+    path: Path,
+    error: training.NonFiniteError,
+    *,
+    params: Any,
+    noise_key: jax.Array,
+    images: np.ndarray,
+    metadata: dict[str, Any],
+) -> None:
+    """Writes all that `replay` needs, as arrays: the parameters before the step, and what it was given."""
+    described = {name: metadata[name] for name in ("config", "event_shape", "data_mean")}
+    arrays = {jax.tree_util.keystr(at): leaf for at, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    np.savez(
+        path,
+        allow_pickle=False,
+        step=error.step,
+        rows=error.rows,
+        images=images,
+        noise_key=jax.random.key_data(noise_key),
+        metadata=json.dumps(described),
+        **arrays,
+    )
+
+
+def replay(path: str | Path) -> Replayed:
+    """Computes the step of a repro file on one device."""
+    with np.load(path, allow_pickle=False) as arrays:
+        stored = dict(arrays)
+    metadata = json.loads(str(stored["metadata"]))
+    config, event_shape = from_dict(metadata["config"]), tuple(metadata["event_shape"])
+    data_mean = np.asarray(metadata["data_mean"]).reshape(event_shape)
+    vae = runs.build_vae(metadata["config"]["model"], event_shape=event_shape, data_mean=data_mean)
+    template = jax.eval_shape(vae.init, jax.random.key(0))
+    params = jax.tree_util.tree_map_with_path(lambda at, leaf: stored[jax.tree_util.keystr(at)], template)
+    loss_fn = setup.make_loss(config, vae, axis_name=None)
+    noise_key, step, images = jax.random.wrap_key_data(stored["noise_key"]), stored["step"], stored["images"]
+
+    @jax.jit
+    def compute(params: Any) -> tuple[Any, ...]:
+        keys = example_keys(noise_key, step, stored["rows"])
+        loss = lambda params: loss_fn(params, keys, images, step)[0]
+        value, gradient = jax.value_and_grad(loss)(params)
+        one = lambda example: loss_fn(params, example[0][None], example[1][None], step)[0]
+        return value, optax.tree.norm(gradient), jax.lax.map(one, (jax.random.clone(keys), images))
+
+    loss, norm, losses = compute(params)
+    return Replayed(float(loss), float(norm), losses)

@@ -1,0 +1,104 @@
+"""Starts a command in several processes of this machine: `python -m experiments.processes train --workdir=…`.
+
+PROCESSES says how many; they talk over the loopback interface alone. Where one dies or is stuck, all are ended, and
+started again at most --max_restarts times, each from the newest checkpoint. SIGTERM and SIGINT are passed on.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from .cli import PEER_DIED
+from .watchdog import STUCK
+
+# For the others to tell what they saw, once one has died.
+_GRACE_SECONDS = 5
+_TOLD_TO_END = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+
+
+def main() -> int:
+    """The exit status of the processes, as a shell gives it."""
+    command, options = _split(sys.argv[1:])
+    try:
+        number, restarts = (int(text) for text in (os.environ.get("PROCESSES", "1"), options.get("max_restarts", "0")))
+        if number < 1 or restarts < 0 or not command:
+            raise ValueError
+    except ValueError:
+        print("error: PROCESSES and --max_restarts are whole numbers; PROCESSES of at least 1", file=sys.stderr)
+        return 1
+    attempt = 0
+    while True:
+        attempt += 1
+        status = _run(command, number)
+        crashed = status in (STUCK, PEER_DIED) or status > 128
+        if status in _TOLD_TO_END or not crashed or attempt > restarts:
+            return status
+        print(f"the processes ended with status {status}; restart {attempt} of {restarts}", flush=True)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    own, rest = {}, []
+    for argument in arguments:
+        name, _, value = argument.lstrip("-").partition("=")
+        if name == "max_restarts":
+            own[name] = value
+        else:
+            rest.append(argument)
+    return rest, own
+
+
+def _run(command: list[str], number: int) -> int:
+    """Runs the processes to their end; the status of the first that failed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    gpus = _gpus()
+    children = []
+
+    def pass_on(signum: int, frame: object) -> None:
+        for child in children:
+            child.send_signal(signum)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, pass_on)
+    for rank in range(number):
+        environment = dict(os.environ)
+        if number > 1:
+            environment |= {"JAX_COORDINATOR_ADDRESS": coordinator}
+            environment |= {"JAX_NUM_PROCESSES": str(number), "JAX_PROCESS_ID": str(rank)}
+            if share := len(gpus) // number:
+                environment["JAX_LOCAL_DEVICE_IDS"] = ",".join(gpus[rank * share : (rank + 1) * share])
+        # A session of its own: Ctrl-C in the terminal reaches this process alone, which passes it on.
+        arguments = [sys.executable, "-m", f"experiments.{command[0]}", *command[1:]]
+        children.append(subprocess.Popen(arguments, env=environment, start_new_session=True))
+    status, deadline = 0, None
+    while True:
+        found = [child.poll() for child in children]
+        status = status or next((code for code in found if code), 0)
+        if None not in found:
+            return 128 - status if status < 0 else status
+        if status and deadline is None and status not in _TOLD_TO_END:
+            deadline = time.monotonic() + _GRACE_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            for child in children:
+                child.kill()
+        time.sleep(0.05)
+
+
+def _gpus() -> list[str]:
+    """The numbers, among those visible, of this machine's GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [str(number) for number in range(len(visible.split(",") if visible else []))]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(number) for number in range(listed.count("GPU "))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

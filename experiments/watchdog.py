@@ -1,0 +1,31 @@
+"""Ends a process that has stopped getting on: a stuck one would keep its peers waiting for ever."""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+STUCK = 70  # the exit status
+
+_last = [time.monotonic()]
+
+
+def start(seconds: float) -> None:
+    """From now on the process ends with status 70, telling where it stands, after `seconds` without `progress`."""
+    progress()
+    threading.Thread(target=_watch, args=(seconds,), name="watchdog", daemon=True).start()
+
+
+def progress() -> None:
+    """Tells that the process gets on."""
+    _last[0] = time.monotonic()
+
+
+def _watch(seconds: float) -> None:
+    while (left := _last[0] + seconds - time.monotonic()) > 0:
+        time.sleep(left)
+    print(f"error: no progress for {seconds:g} seconds (--stuck_after); the process ends. It is at:", file=sys.stderr)
+    faulthandler.dump_traceback()
+    sys.stderr.flush()
+    os._exit(STUCK)
