@@ -91,26 +91,28 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
                 progress.update(step, values)
                 log.write(step, "train", values)
 
-            def save(state: training.TrainState, *, score: float | None = None) -> None:
+            elbos: dict[int, float] = {}  # of the validation split, by step
+
+            def save(state: training.TrainState) -> None:
                 described = {**run.metadata, "examples_per_second": speed(), "skipped_steps": skips.steps}
                 with cli.user_errors():
-                    checkpoints.save(state, described, score=score)
+                    checkpoints.save(state, described, score=elbos.get(int(state.step)))
 
-            def validate(step: int, state: training.TrainState) -> float:
+            def validate(step: int, state: training.TrainState) -> None:
                 values = scores.validation_scores(experiment, scores.evaluated_params(state))
                 log.write(step, "validation", values)
-                return values["elbo"]
+                elbos[step] = values["elbo"]
 
             def on_pause(step: int, state: training.TrainState) -> None:
-                last, score = step == options.num_steps, None
+                last = step == options.num_steps
                 try:
                     if last or step % options.eval_every == 0:
-                        score = validate(step, state)
+                        validate(step, state)
                 except interruption.Interrupted:
                     save(state)
                     raise
                 if last or step % options.checkpoint_every == 0:
-                    save(state, score=score)
+                    save(state)
 
             evaluated = first % options.eval_every == 0 or first == options.num_steps
             if first and evaluated and stored["score"] is None:

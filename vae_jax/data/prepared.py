@@ -1,5 +1,7 @@
 """Data sets of TFDS, prepared on disk as array records and read without TensorFlow."""
 
+import contextlib
+import fcntl
 import http.client
 import logging
 import os
@@ -7,7 +9,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,10 @@ def prepared_sources(
     folder = Path(builder.data_dir)
     feature = _image_feature(name, builder)
     if not folder.exists():
-        _prepare(name, builder, data_dir, manual_dir)
+        with _alone(data_dir / f".lock-{name.replace('/', '-')}"):
+            if not folder.exists():
+                _prepare(name, builder, data_dir, manual_dir)
+        builder = _builder(name, data_dir)
     _check_whole(builder, folder)
     sources = {}
     for split in ("train", "validation", "test"):
@@ -98,6 +103,15 @@ class _PreparedSplit:
             return self._records.__getitems__([int(row) for row in rows])
         except Exception as error:  # whatever a reader or decoder makes of damaged bytes
             raise _damaged(self._folder, error) from error
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Lets one process at a time pass, of those that see the same disk."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _builder(name: str, data_dir: Path) -> Any:
