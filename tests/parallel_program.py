@@ -1,8 +1,10 @@
 """Twenty steps of training on eight devices, in every way that spreads a batch; run by test_parallel.py.
 
-Writes an .npz: for each loss and way the flat parameters and the metrics of every step, and what the tests need beside.
+In one process, or in several that the environment describes. Writes an .npz: for each loss and way the flat parameters
+and the metrics of every step, and what the tests need beside.
 """
 
+import os
 import sys
 from functools import partial
 
@@ -13,11 +15,11 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vae_jax import VAE, data, losses, parallel, training
+from vae_jax import VAE, cluster, data, losses, parallel, training
 from vae_jax.distributions import Bernoulli, DiagonalNormal, standard_normal
 
-NUM_DEVICES, NUM_STEPS, BATCH, NUM_EXAMPLES, PIXELS = 8, 20, 16, 40, 6
-LEARNING_RATE, FLOOR = 0.05, 0.2
+NUM_DEVICES, NUM_STEPS, BATCH, NUM_EXAMPLES, PIXELS = 8, 20, 16, 40, 8
+LEARNING_RATE, FLOOR = 0.05, 0.5
 SGD = optax.sgd(LEARNING_RATE)
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (NUM_EXAMPLES, PIXELS), dtype=np.uint8)
@@ -71,10 +73,10 @@ def single(make_loss):
     return steps(training.init_state(PARAMS, SGD), key(), IMAGES, index())
 
 
-def spread(make_loss, backend: str, *, ahead_of_time: bool):
+def spread(make_loss, backend: str, *, ahead_of_time: bool, **options):
     """`parallel.data_parallel`, by a call or as the training loop compiles it."""
     mesh = parallel.data_mesh()
-    steps = partial(training.train_steps, loss_fn=make_loss(parallel.axis_name(backend)), optimizer=SGD)
+    steps = partial(training.train_steps, loss_fn=make_loss(parallel.axis_name(backend)), optimizer=SGD, **options)
     run = parallel.data_parallel(steps, mesh=mesh, backend=backend)
     state, run_key, images = parallel.replicate((training.init_state(PARAMS, SGD), key(), IMAGES), mesh)
     if ahead_of_time:
@@ -91,6 +93,19 @@ def gathered(make_loss, backend: str, *, ahead_of_time: bool):
     if ahead_of_time:
         run = run.compile(state, run_key, IMAGES, index())
     return run(state, run_key, IMAGES, index())
+
+
+def sharded(make_loss):
+    """With the parameters spread over the devices too, however small."""
+    parallel._SMALLEST_SHARDED = 1
+    mesh = parallel.data_mesh()
+    steps = partial(training.train_steps, loss_fn=make_loss(None), optimizer=SGD)
+    run = parallel.data_parallel(steps, mesh=mesh, shard_params=True)
+    state = parallel.shard(training.init_state(PARAMS, SGD), mesh)
+    run_key, images = parallel.replicate((key(), IMAGES), mesh)
+    state, metrics = run.compile(state, run_key, images, index())(state, run_key, images, index())
+    assert state.params["encoder"].sharding.spec == PartitionSpec(None, parallel.AXIS)
+    return state, metrics
 
 
 def one_by_one(step, state, batch_of):
@@ -127,8 +142,19 @@ WAYS = {
     "batched_jit": partial(gathered, backend="jit", ahead_of_time=False),
     "batched_pmap": partial(gathered, backend="pmap", ahead_of_time=True),
     "batched_shard_map": partial(gathered, backend="shard_map", ahead_of_time=True),
+    "shard_params": sharded,
     "sharded_step": sharded_step,
     "vmap": vmapped_step,
+}
+# For losses that are means over examples.
+IN_PARTS = {
+    "microbatches_jit": partial(spread, backend="jit", ahead_of_time=False, microbatches=2),
+    "microbatches_shard_map": partial(spread, backend="shard_map", ahead_of_time=False, microbatches=2),
+}
+# Over processes a batch cannot be placed by hand, and one device is no longer all.
+OVER_PROCESSES = {
+    "negative_elbo": ("jit", "pmap", "shard_map", "batched_jit", "batched_pmap", "shard_params"),
+    "free_bits": ("shard_map",),
 }
 
 
@@ -149,18 +175,28 @@ def refusal(backend: str) -> str:
 
 
 def main(path: str) -> None:
+    processes = cluster.detect(os.environ)
+    if processes is not None:
+        parallel.initialize(processes, heartbeat_seconds=60)
     results = {"num_devices": jax.device_count(), "start": ravel_pytree(PARAMS)[0]}
+    results["num_processes"] = parallel.num_processes()
     for make_loss in (negative_elbo, free_bits, doubly_reparameterized):
-        for way, train in WAYS.items():
+        ways = WAYS | IN_PARTS if make_loss is negative_elbo else WAYS
+        for way, train in ways.items():
+            if processes and way not in OVER_PROCESSES.get(make_loss.__name__, ()):
+                continue
             state, metrics = train(make_loss)
-            results[f"{make_loss.__name__}/{way}/params"] = ravel_pytree(state.params)[0]
+            params, metrics = parallel.whole(jax.tree.map(jnp.asarray, (state.params, metrics)))
+            results[f"{make_loss.__name__}/{way}/params"] = ravel_pytree(params)[0]
             results |= {f"{make_loss.__name__}/{way}/{name}": values for name, values in metrics.items()}
             if way == "single":
                 results[f"{make_loss.__name__}/kls"] = jnp.stack(
                     [mean_kl_per_dimension(p) for p in (PARAMS, state.params)]
                 )
     results |= {f"refusal/{backend}": refusal(backend) for backend in parallel.BACKENDS}
-    np.savez(path, **results)
+    if parallel.is_first_process():
+        np.savez(path, **results)
+    parallel.finish()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Under plain SGD, whose steps are as long as the gradients: Adam would hide gradi
 """
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,29 +13,52 @@ import jax
 import numpy as np
 import pytest
 
-from tests.parallel_program import FLOOR, NUM_DEVICES, WAYS
+from tests.parallel_program import FLOOR, IN_PARTS, NUM_DEVICES, OVER_PROCESSES, WAYS
 from vae_jax import parallel
 
 TOLERANCE = 1e-5
 LOSSES = ("negative_elbo", "free_bits", "doubly_reparameterized")
-SPREAD = tuple(way for way in WAYS if way != "single")
+SPREAD = [(loss, way) for loss in LOSSES for way in WAYS if way != "single"] + [
+    ("negative_elbo", way) for way in IN_PARTS
+]
+PROCESSES = 2
+SPREAD_OVER_PROCESSES = [(loss, way) for loss, ways in OVER_PROCESSES.items() for way in ways]
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory) -> dict[str, np.ndarray]:
-    """What tests/parallel_program.py computed on eight devices."""
-    path = tmp_path_factory.mktemp("parallel") / "results.npz"
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={NUM_DEVICES}",
+def compute(path: Path, *environments: dict[str, str]) -> dict[str, np.ndarray]:
+    """What tests/parallel_program.py computed on eight devices, in a process for each of these environments."""
+    common = {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={NUM_DEVICES // len(environments)}",
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # the time goes into compilation
     }
     command = [sys.executable, str(Path(__file__).with_name("parallel_program.py")), str(path)]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    started = [
+        subprocess.Popen(command, env=os.environ | common | own, stderr=subprocess.PIPE, text=True)
+        for own in environments
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-3000:]
     with np.load(path) as arrays:
         return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[str, np.ndarray]:
+    """Of one process."""
+    return compute(tmp_path_factory.mktemp("parallel") / "results.npz", {})
+
+
+@pytest.fixture(scope="module")
+def results_of_two(tmp_path_factory) -> dict[str, np.ndarray]:
+    """Of two processes with four devices each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    several = {"JAX_COORDINATOR_ADDRESS": coordinator, "JAX_NUM_PROCESSES": str(PROCESSES)}
+    ranks = [several | {"JAX_PROCESS_ID": str(rank)} for rank in range(PROCESSES)]
+    return compute(tmp_path_factory.mktemp("processes") / "results.npz", *ranks)
 
 
 def test_there_are_eight_devices(results):
@@ -49,16 +73,23 @@ def test_the_parameters_move_by_more_than_the_tolerance(results, loss):
     assert movement.min() > 10 * TOLERANCE
 
 
-@pytest.mark.parametrize("way", SPREAD)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "way"), SPREAD)
 def test_parameters_after_twenty_steps_are_those_of_one_device(results, loss, way):
     np.testing.assert_allclose(
         results[f"{loss}/{way}/params"], results[f"{loss}/single/params"], rtol=0, atol=TOLERANCE
     )
 
 
-@pytest.mark.parametrize("way", SPREAD)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "way"), SPREAD_OVER_PROCESSES)
+def test_two_processes_of_four_devices_compute_what_one_device_does(results, results_of_two, loss, way):
+    """Parameters and the loss of every step."""
+    assert (results_of_two["num_processes"], results_of_two["num_devices"]) == (PROCESSES, NUM_DEVICES)
+    for name in ("params", "loss"):
+        expected = results[f"{loss}/single/{name}"]
+        np.testing.assert_allclose(results_of_two[f"{loss}/{way}/{name}"], expected, rtol=1e-5, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("loss", "way"), SPREAD)
 def test_metrics_of_every_step_are_those_of_one_device(results, loss, way):
     """Of the global batch: the loss and its terms, and the norm of the averaged gradient."""
     for name in ("loss", "reconstruction", "kl", "effective_sample_size", "gradient_norm"):

@@ -174,7 +174,7 @@ def _place(leaf: Any, sharding: NamedSharding) -> jax.Array:
 
 def _spread(mesh: Mesh, leaf: Any) -> NamedSharding:
     sizes = [size if size % mesh.size == 0 else 0 for size in leaf.shape]
-    if np.prod(leaf.shape) < _SMALLEST_SHARDED or max(sizes) == 0:
+    if np.prod(leaf.shape) < _SMALLEST_SHARDED or max(sizes, default=0) == 0:
         return NamedSharding(mesh, PartitionSpec())
     axis = int(np.argmax(sizes))
     return NamedSharding(mesh, PartitionSpec(*(None,) * axis, AXIS))
