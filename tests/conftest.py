@@ -1,6 +1,7 @@
 """Strict set-up of every test; it runs before anything imports vae_jax."""
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # Shapes and types of every annotation are checked at every call.
@@ -8,3 +9,9 @@ install_import_hook("vae_jax", "beartype.beartype")
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield

@@ -23,15 +23,7 @@ LATENT, EVENT, K, REPLICATES = 3, 4, 4, 20_000
 KINDS = ("discrete", "one_dimensional")
 STATES = np.array(list(itertools.product((0.0, 1.0), repeat=LATENT)))
 NOISE = np.linspace(-11, 11, 2001)  # for trapezoid sums under q, whose error falls exponentially
-
-
-@pytest.fixture
-def _float64():
-    with jax.enable_x64(True):
-        yield
-
-
-in_float64 = pytest.mark.usefixtures("_float64")
+in_float64 = pytest.mark.usefixtures("float64")
 
 
 def build(kind: str, seed: int = 0) -> tuple[oracles.Oracle, jax.Array]:

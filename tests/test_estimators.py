@@ -12,16 +12,12 @@ import pytest
 from tests.estimator_parts import SEED, build, flat, log_mean_exp, parts, softmax
 from vae_jax import losses
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 K, M, LAMBDA, NUMBER = 6, 2, 0.3, -3.0
 ONLY_ITS_OWN = {"miwae": {"num_groups": M}, "piwae": {"num_groups": M}, "ciwae": {"elbo_weight": LAMBDA}}
 BASELINES = (None, "leave_one_out", NUMBER)
 MODELS = ("linear_gaussian", "bernoulli_mlp")
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
 
 
 class Case(NamedTuple):

@@ -9,14 +9,10 @@ import scipy.stats
 from tests.statistics_checks import normal_log_density
 from vae_jax import oracles
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 LATENT, EVENT = 2, 3
 KINDS = ("linear_gaussian", "ppca")
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
 
 
 def build(kind: str):
