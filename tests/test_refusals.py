@@ -5,14 +5,17 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from tests.bound_parts import BOUNDS, TOLD, evaluate, loss_of
+from tests.bound_parts import BOUNDS, TOLD, assert_same, evaluate, loss_of
 from tests.estimator_parts import build
 from vae_jax import VAE, losses
 from vae_jax.distributions import Bernoulli, DiagonalNormal, standard_normal
 
 pytestmark = pytest.mark.usefixtures("float64")
+
+WITHOUT_KL = [*(bound for bound in BOUNDS if bound != "elbo"), "wake_sleep", "thermodynamic"]
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
@@ -79,12 +82,38 @@ def test_an_alpha_that_is_no_number_is_refused(alpha):
         evaluate("renyi", alpha=alpha)
 
 
-@pytest.mark.parametrize("name", ["beta", "kl"])
-@pytest.mark.parametrize("bound", [bound for bound in BOUNDS if bound != "elbo"])
-def test_what_only_the_elbo_has_is_refused_by_its_name(bound, name):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": 2.0}, r"beta=2\.0: .* has no KL that could be given a weight\. Use negative_elbo\(beta="),
+        ({"beta": np.ones(())}, r"beta=array"),
+        ({"beta": math.nan}, r"beta=nan"),
+        ({"kl": "analytic"}, r"kl='analytic': .* no closed form .* Use kl='monte_carlo', .* or negative_elbo\(kl="),
+        ({"kl": "analytical"}, r"kl='analytical'"),
+    ],
+)
+@pytest.mark.parametrize("bound", WITHOUT_KL)
+def test_what_only_the_elbo_has_is_refused_with_the_reason(bound, options, message):
     """A β that was taken and ignored would be a wrong experiment."""
-    with pytest.raises(TypeError, match=f"'{name}'"):
-        evaluate(bound, **TOLD.get(bound, {}), **{name: 1.0})
+    with pytest.raises(ValueError, match=f"negative_{bound} takes no {message}"):
+        evaluate(bound, **TOLD.get(bound, {}), **options)
+
+
+def test_a_traced_beta_is_refused():
+    with pytest.raises(ValueError, match=r"negative_iwae takes no beta=.*Tracer"):
+        jax.eval_shape(lambda beta: evaluate("iwae", beta=beta)[0], 1.0)
+
+
+def test_options_of_the_elbo_that_ask_for_nothing_else_pass():
+    """So that one set of options serves every bound."""
+    plain, told = (evaluate("iwae", num_samples=4, **options) for options in ({}, {"beta": 1.0, "kl": "monte_carlo"}))
+    assert_same(told, plain)
+
+
+@pytest.mark.parametrize("bound", [*BOUNDS, "wake_sleep", "thermodynamic"])
+def test_an_unknown_argument_is_named(bound):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'betta'"):
+        evaluate(bound, **TOLD.get(bound, {}), betta=1.0)
 
 
 @pytest.mark.parametrize("bound", [*BOUNDS, "wake_sleep", "thermodynamic"])

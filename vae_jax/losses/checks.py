@@ -1,11 +1,16 @@
 """Checks that losses and estimates share; all run at trace time."""
 
+import functools
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 
 from ..distributions import Distribution
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def check_count(value: Any, name: str, minimum: int = 1) -> int:
@@ -40,3 +45,28 @@ def check_scalar(log_density: Any, name: str) -> None:
             f"log_prob of {name} must be a scalar, the sum over the event; it has shape {log_density.shape}. A NumPyro "
             "distribution needs .to_event(n)"
         )
+
+
+def without_kl(loss: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Makes a loss that has no KL of its own say so where it is given `beta` or `kl`, which are `negative_elbo`'s.
+
+    Values that ask for nothing else than what the loss does, beta=1 and kl="auto" or "monte_carlo", are dropped.
+    """
+
+    @functools.wraps(loss)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        beta, kl = kwargs.pop("beta", 1), kwargs.pop("kl", "auto")
+        if not isinstance(beta, (int, float)) or beta != 1:
+            raise ValueError(
+                f"{loss.__name__} takes no beta={beta!r}: it is made of weights p(x, z) / q(z|x), and has no KL that "
+                "could be given a weight. Use negative_elbo(beta=...)"
+            )
+        if kl not in ("auto", "monte_carlo"):
+            raise ValueError(
+                f"{loss.__name__} takes no kl={kl!r}: log q(z|x) - log p(z) is in the weight of every sample, inside "
+                "the logarithm of a mean or a ratio of weights, where no closed form can take its place. Use "
+                "kl='monte_carlo', which is what it does, or negative_elbo(kl='analytic')"
+            )
+        return loss(*args, **kwargs)
+
+    return checked

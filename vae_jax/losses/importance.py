@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..model import VAE, Params
-from .checks import check_count
+from .checks import check_count, without_kl
 from .estimators import Baseline, Bound, LogWeights, bound_loss
 from .terms import Terms
 
@@ -19,6 +19,7 @@ def log_mean_exp(log_weights: Float[Array, "*group K"]) -> Float[Array, "*group"
     return jax.nn.logsumexp(log_weights, axis=-1) - math.log(log_weights.shape[-1])
 
 
+@without_kl
 def negative_iwae(
     params: Params,
     key: Key[Array, ""],
@@ -44,7 +45,8 @@ def negative_iwae(
       baseline: for "score_function": None, "leave_one_out", or one number near the bound.
 
     Raises:
-      ValueError: as `negative_elbo`, and for an estimator or baseline without meaning here.
+      ValueError: as `negative_elbo`; for an estimator or baseline without meaning here; and for a `beta` or an analytic
+        `kl`, which go with the ELBO alone.
 
     Source: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, equation 8; the estimators: Roeder et al. 2017,
     arXiv:1703.09194; Tucker et al. 2019, arXiv:1810.04152, equation 8; Mnih and Rezende 2016, arXiv:1602.06725.
@@ -53,6 +55,7 @@ def negative_iwae(
     return bound_loss(params, key, x, vae=vae, bound=renyi_bound(0.0, name="iwae"), **options)
 
 
+@without_kl
 def negative_renyi(
     params: Params,
     key: Key[Array, ""],
@@ -90,6 +93,7 @@ def negative_renyi(
     return bound_loss(params, key, x, vae=vae, bound=renyi_bound(float(alpha)), **options)
 
 
+@without_kl
 def negative_miwae(
     params: Params,
     key: Key[Array, ""],
@@ -123,6 +127,7 @@ def negative_miwae(
     return bound_loss(params, key, x, vae=vae, bound=bound, **options)
 
 
+@without_kl
 def negative_piwae(
     params: Params,
     key: Key[Array, ""],
@@ -158,6 +163,7 @@ def negative_piwae(
     return bound_loss(params, key, x, vae=vae, bound=bound, **options)
 
 
+@without_kl
 def negative_ciwae(
     params: Params,
     key: Key[Array, ""],

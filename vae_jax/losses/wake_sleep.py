@@ -12,12 +12,13 @@ from jaxtyping import Array, Float, Key
 from ..keys import check_key
 from ..model import VAE, Params
 from ..names import check_name
-from .checks import check_count, check_one_example, check_scalar
+from .checks import check_count, check_one_example, check_scalar, without_kl
 from .importance import log_mean_exp
 from .samples import densities, make_terms, over_samples
 from .terms import Terms
 
 
+@without_kl
 def negative_wake_sleep(
     params: Params, key: Key[Array, ""], x: Any, *, vae: VAE, num_samples: int = 10, phi: str = "wake"
 ) -> tuple[Float[Array, ""], Terms]:
@@ -67,6 +68,7 @@ def negative_wake_sleep(
     return -value, make_terms(q, prior, z, at)
 
 
+@without_kl
 def negative_thermodynamic(
     params: Params,
     key: Key[Array, ""],
