@@ -5,6 +5,7 @@ And the estimators of the IWAE bound and of its gradient against the oracles' ex
 
 import functools
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -216,6 +217,23 @@ def test_one_dimensional_iwae_is_the_double_integral():
     l, masses = log_weights("one_dimensional", oracle.params, x)
     exact = masses @ (np.logaddexp(l[:, None], l) - np.log(2)) @ masses
     np.testing.assert_allclose(bound(oracle, oracle.params, x, 2), exact, rtol=1e-10)
+
+
+@in_float64
+@pytest.mark.parametrize("alpha", [-1.0, 0.5, 1.0, 2.0])
+def test_renyi_is_the_sum_over_every_pair_of_samples(alpha):
+    oracle, x = build("discrete")
+    l, masses = log_weights("discrete", oracle.params, x)
+    mean = np.logaddexp((1 - alpha) * l[:, None], (1 - alpha) * l) - np.log(2)
+    of_pair = (l[:, None] + l) / 2 if alpha == 1 else mean / (1 - alpha)
+    value = _jitted(oracle.renyi, 2, 3)(oracle.params, x, 2, alpha)
+    np.testing.assert_allclose(value, masses @ of_pair @ masses, rtol=1e-11)
+
+
+def test_renyi_of_infinite_alpha_is_refused():
+    oracle, x = build("discrete")
+    with pytest.raises(ValueError, match="alpha must be finite, got inf"):
+        oracle.renyi(oracle.params, x, 2, math.inf)
 
 
 @in_float64

@@ -14,7 +14,7 @@ from ..distributions import Bernoulli, DiagonalNormal, standard_normal
 from ..keys import check_key
 from ..model import VAE, Params
 from .oracle import Oracle
-from .quadrature import exact_iwae, normal_quadrature
+from .quadrature import exact_renyi, normal_quadrature
 
 _GRID = np.linspace(-10.0, 10.0, 4001)
 
@@ -190,12 +190,14 @@ def _oracle(
         states, probabilities = under_q(params, x)
         return jax.vmap(lambda z: log_joint(params, x, z) - q.log_prob(z))(states), probabilities
 
-    def elbo(params: Params, x: Any) -> Float[Array, ""]:
-        values, probabilities = log_weights(params, x)
-        return jnp.sum(probabilities * values)
+    def renyi(params: Params, x: Any, num_samples: int, alpha: float) -> Float[Array, ""]:
+        return exact_renyi(*log_weights(params, x), num_samples, alpha)
 
     def iwae(params: Params, x: Any, num_samples: int) -> Float[Array, ""]:
-        return exact_iwae(*log_weights(params, x), num_samples)
+        return renyi(params, x, num_samples, 0.0)
+
+    def elbo(params: Params, x: Any) -> Float[Array, ""]:
+        return renyi(params, x, 1, 1.0)
 
     params = jax.jit(vae.init)(key)
-    return Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, iwae)
+    return Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, iwae, renyi)

@@ -10,7 +10,7 @@ from ..distributions import DiagonalNormal, MultivariateNormal, standard_normal
 from ..keys import check_key
 from ..model import VAE, Params
 from .oracle import Oracle
-from .quadrature import exact_iwae, normal_quadrature
+from .quadrature import exact_renyi, normal_quadrature
 
 _Matrix = Float[Array, "_ _"]
 
@@ -141,16 +141,19 @@ def _oracle(key: Key[Array, ""], vae: VAE, with_exact_posterior: Callable[[Param
         kl = 0.5 * (jnp.sum(scale**2) + jnp.sum(m**2) - m.size) - log_det
         return reconstruction - kl
 
-    def iwae(params: Params, x: Float[Array, " event"], num_samples: int) -> Float[Array, ""]:
+    def renyi(params: Params, x: Float[Array, " event"], num_samples: int, alpha: float) -> Float[Array, ""]:
         q, prior = vae.encode(params, x), vae.prior(params)
         nodes, probabilities = normal_quadrature(q.mean, _as_factor(q)[0])
         log_weight = lambda z: vae.decode(params, z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
-        return exact_iwae(jax.vmap(log_weight)(nodes), probabilities, num_samples)
+        return exact_renyi(jax.vmap(log_weight)(nodes), probabilities, num_samples, alpha)
+
+    def iwae(params: Params, x: Float[Array, " event"], num_samples: int) -> Float[Array, ""]:
+        return renyi(params, x, num_samples, 0.0)
 
     params = jax.jit(vae.init)(key)
     one_latent = vae.prior(params).event_shape == (1,)
-    answers = (log_evidence, posterior, elbo, with_exact_posterior, iwae if one_latent else None)
-    return Oracle(vae, params, *answers)
+    of_samples = (iwae, renyi) if one_latent else (None, None)
+    return Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, *of_samples)
 
 
 def _check_example(x: Array, event_dim: int) -> None:

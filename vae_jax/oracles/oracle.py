@@ -21,6 +21,7 @@ class Oracle(NamedTuple):
       with_exact_posterior: params -> params of the same p whose q(z|x) is, for every x, p(z|x) or the nearest of q's
         family to it, in KL(q ‖ p); None where there is no closed form.
       iwae: (params, x, K) -> the IWAE bound of K samples, the expectation itself; None where it is not known.
+      renyi: (params, x, K, α) -> the Rényi objective of K samples for a finite α, as `iwae`, which it is for α = 0.
     """
 
     vae: VAE
@@ -30,3 +31,4 @@ class Oracle(NamedTuple):
     elbo: Callable[[Params, Any], Float[Array, ""]]
     with_exact_posterior: Callable[[Params], Params] | None
     iwae: Callable[[Params, Any, int], Float[Array, ""]] | None = None
+    renyi: Callable[[Params, Any, int, float], Float[Array, ""]] | None = None

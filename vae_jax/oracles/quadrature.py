@@ -1,4 +1,4 @@
-"""Expectations by sums: under a normal distribution of one dimension, and of the IWAE bound."""
+"""Expectations by sums: under a normal distribution of one dimension, and of bounds of several samples."""
 
 import math
 
@@ -45,3 +45,18 @@ def exact_iwae(
         return jnp.where(rest < 0.5, near, far)
 
     return largest + jnp.sum(jax.lax.map(integrand, u, batch_size=1000)) * (_U[1] - _U[0])
+
+
+def exact_renyi(
+    log_weights: Float[Array, " n"], probabilities: Float[Array, " n"], num_samples: int, alpha: float
+) -> Float[Array, ""]:
+    """E[1/(1−α) log (1/K) Σ_k w_k^{1−α}], exactly: `exact_iwae` of the weights w^{1−α}; E[log w] for α = 1.
+
+    Raises:
+      ValueError: for an α that is not finite.
+    """
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha must be finite, got {alpha}")
+    if alpha == 1:
+        return jnp.sum(probabilities * log_weights)
+    return exact_iwae((1 - alpha) * log_weights, probabilities, num_samples) / (1 - alpha)
