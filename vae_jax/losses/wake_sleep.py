@@ -13,6 +13,7 @@ from ..keys import check_key
 from ..model import VAE, Params
 from ..names import check_name
 from .checks import check_count, check_one_example, check_scalar, without_kl
+from .estimators import with_gradient_of
 from .importance import log_mean_exp
 from .samples import densities, make_terms, over_samples
 from .terms import Terms
@@ -64,8 +65,7 @@ def negative_wake_sleep(
         log_q = vae.encode(params, vae.decode(frozen, dream).sample(image_key)).log_prob(dream)
         check_scalar(log_q, "q(z|x)")
         surrogate += (1 - share) * log_q
-    value = jax.lax.stop_gradient(log_mean_exp(log_weights) - surrogate) + surrogate
-    return -value, make_terms(q, prior, z, at)
+    return -with_gradient_of(log_mean_exp(log_weights), surrogate), make_terms(q, prior, z, at)
 
 
 @without_kl
@@ -117,5 +117,4 @@ def negative_thermodynamic(
     joint = jnp.sum(widths * (weights + left * covariances), axis=0)
     score = jnp.sum(widths * ((1 - left) * covariances - weights), axis=0)
     surrogate = jnp.sum(joint * (at.log_likelihood + at.log_prior)) + jnp.sum(score * at.log_posterior)
-    value = jax.lax.stop_gradient(jnp.sum(widths * means) - surrogate) + surrogate
-    return -value, make_terms(q, prior, z, at)
+    return -with_gradient_of(jnp.sum(widths * means), surrogate), make_terms(q, prior, z, at)
