@@ -60,4 +60,4 @@ def test_signal_to_noise_goes_as_the_root_of_k():
 
 @pytest.mark.proof
 def test_signal_to_noise_goes_as_the_root_of_k_at_length():
-    check_slopes([4, 8, 16, 32, 64, 128, 256], 50_000)
+    check_slopes([4, 8, 16, 32, 64, 128, 256], 20_000)
