@@ -37,6 +37,7 @@ class MetricsLog:
         self.lines = [line for line in read_metrics(path) if line["step"] <= step]
         kept = path.with_suffix(".partial")
         kept.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        self._written = {(line["step"], line["split"]) for line in self.lines}
         kept.replace(path)
         # Seconds of the run so far, over all the processes that worked on it.
         self._start = time.perf_counter() - max((line["seconds"] for line in self.lines), default=0.0)
@@ -60,7 +61,13 @@ class MetricsLog:
             self._wandb.finish()
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        """One line: {"step", "split", "seconds", ...values}."""
+        """One line: {"step", "split", "seconds", ...values}; none where there is one of this step and split.
+
+        An evaluation is repeated where its run was interrupted before its score was saved.
+        """
+        if (step, split) in self._written:
+            return
+        self._written.add((step, split))
         line = {"step": step, "split": split, "seconds": round(self.seconds(), 3), **values}
         self.lines.append(line)
         self._file.write(json.dumps(line) + "\n")

@@ -1,7 +1,10 @@
 """Checkpoints: what is restored is what was saved, bit for bit, and another model's is refused."""
 
+import errno
 import importlib.metadata
+import math
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,3 +175,171 @@ def test_parameters_of_another_precision_are_refused(checkpoints):
     template = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_params(1))
     with pytest.raises(ValueError, match="does not fit this model: params"):
         checkpoints.restore_params(STEP, template)
+
+
+def at(step: int, state: TrainState) -> TrainState:
+    """A state of its own arrays, under another step."""
+    return jax.tree.map(jnp.copy, state)._replace(step=jnp.int32(step))
+
+
+def save_all(path: Path, state: TrainState, scores: dict[int, float | None], **options) -> None:
+    with Checkpoints(path, **options) as checkpoints:
+        for step, score in scores.items():
+            checkpoints.save(at(step, state), {"name": f"of {step}"}, score=score)
+
+
+def hurt(folder: Path) -> None:
+    """One bit of the metadata, so that what is read of it is still JSON."""
+    path = folder / "metadata.json"
+    path.write_bytes(path.read_bytes().replace(b"of", b"og"))
+
+
+def test_the_best_is_kept_beside_the_newest_and_found(tmp_path, state):
+    save_all(tmp_path, state, {1: -5.0, 2: -1.0, 3: -3.0, 4: -2.0, 5: -4.0})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [2, 4, 5]
+        assert checkpoints.best_step() == 2
+
+
+def test_of_equal_scores_the_newest_is_the_best(tmp_path, state):
+    save_all(tmp_path, state, {1: -1.0, 2: -1.0, 3: -2.0})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best_step() == 2
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, None])
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path, state, score):
+    save_all(tmp_path, state, {1: -5.0, 2: score, 3: score, 4: score})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1, 3, 4]
+        assert checkpoints.best_step() == 1
+
+
+def test_without_scores_there_is_no_best(tmp_path, state):
+    save_all(tmp_path, state, {1: None, 2: math.nan})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best_step() is None
+
+
+def test_what_is_saved_is_the_state_at_the_save_while_its_buffers_go_on(tmp_path):
+    """The state is donated to the next step before the save has ended, as the loop does."""
+    size = 2**20
+    state = training.init_state({"w": jnp.zeros(size)}, optax.sgd(0.1))
+    move = jax.jit(lambda state: state._replace(params={"w": state.params["w"] + 1}), donate_argnums=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in range(1, 4):
+            state = move(state._replace(step=jnp.int32(step)))
+            checkpoints.save(state, {})
+            for _ in range(5):
+                state = move(state)
+        checkpoints.wait()
+        for number in (2, 3):
+            restored = checkpoints.restore_params(number, {"w": jnp.zeros(size)})
+            np.testing.assert_array_equal(restored["w"], np.full(size, 6 * number - 5))
+
+
+def test_a_step_that_is_there_is_left(tmp_path, state):
+    save_all(tmp_path, state, {STEP: -1.0})
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(at(STEP, other()), {"name": "another"}, score=-2.0)
+        checkpoints.wait()
+        assert checkpoints.metadata(STEP)["name"] == f"of {STEP}"
+        assert_same(checkpoints.restore(STEP, other()), state)
+
+
+def test_a_step_without_its_score_is_saved_again_with_it(tmp_path, state):
+    """As where an evaluation was interrupted, and is repeated."""
+    save_all(tmp_path, state, {1: -5.0, 2: None})
+    save_all(tmp_path, state, {2: -1.0})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best_step() == 2
+        assert checkpoints.damages(2) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["before", "after"])
+def test_a_kill_while_a_step_is_replaced_leaves_it(tmp_path, state, named):
+    save_all(tmp_path, state, {1: None})
+    (tmp_path / "1").rename(tmp_path / "1.replaced")
+    if named:
+        shutil.copytree(tmp_path / "1.replaced", tmp_path / "1")
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.newest_good(pytest.fail, set_aside=True) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"1"}
+
+
+def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_is_used(tmp_path, state):
+    save_all(tmp_path, state, {1: None, 2: None})
+    hurt(tmp_path / "2")
+    told = []
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.newest_good(told.append, set_aside=True) == 1
+        assert checkpoints.steps() == [1]
+        assert checkpoints.newest_good(pytest.fail) == 1
+    assert told == [f"the checkpoint {tmp_path / '2'} is damaged (metadata.json has other bytes); it is not used"]
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2.damaged"}
+
+
+def test_a_reader_leaves_a_damaged_checkpoint_where_it_is(tmp_path, state):
+    save_all(tmp_path, state, {1: None, 2: None})
+    hurt(tmp_path / "2")
+    (tmp_path / "3.unfinished").mkdir()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.newest_good(lambda message: None) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3.unfinished"}
+
+
+@pytest.mark.parametrize("set_aside", [False, True])
+def test_where_all_are_damaged_nothing_begins_anew(tmp_path, state, set_aside):
+    save_all(tmp_path, state, {1: None, 2: None})
+    for step in ("1", "2"):
+        hurt(tmp_path / step)
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(ValueError, match=r"every checkpoint in .* is damaged"):
+        checkpoints.newest_good(lambda message: None, set_aside=set_aside)
+
+
+def test_what_killed_saves_left_is_removed_and_nothing_else(tmp_path, state):
+    save_all(tmp_path, state, {1: None})
+    for name in ("2.unfinished", "2.unfinished.orbax-checkpoint-tmp", "notes", "1.damaged"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text("half")
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.newest_good(pytest.fail, set_aside=True) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "notes", "1.damaged"}
+
+
+def test_without_checkpoints_there_is_no_newest(tmp_path):
+    with Checkpoints(tmp_path / "none") as checkpoints:
+        assert checkpoints.newest_good(pytest.fail, set_aside=True) is None
+
+
+def test_a_want_of_room_is_told_before_anything_is_written(tmp_path, state, monkeypatch):
+    save_all(tmp_path, state, {1: None})
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
+    with Checkpoints(tmp_path) as checkpoints:
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "disk_usage", lambda path: usage)
+            with pytest.raises(OSError, match="the last checkpoint is kept") as caught:
+                checkpoints.save(at(2, state), {})
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))
+        assert checkpoints.newest_good(pytest.fail) == 1
+        checkpoints.save(at(2, state), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+
+
+def test_a_want_of_room_in_the_background_is_told_at_the_next_wait(tmp_path, state, monkeypatch):
+    """What was there is kept, and no half of the new one."""
+    save_all(tmp_path, state, {1: None})
+
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Checkpoints(tmp_path) as checkpoints:
+        with monkeypatch.context() as patched:
+            patched.setattr("vae_jax.training.manifest.write", full)
+            checkpoints.save(at(2, state), {})
+            with pytest.raises(OSError, match="the last checkpoint is kept"):
+                checkpoints.wait()
+        assert {path.name for path in tmp_path.iterdir()} == {"1"}
+        checkpoints.save(at(2, state), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}

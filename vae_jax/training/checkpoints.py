@@ -21,7 +21,7 @@ from .provenance import provenance
 from .step import TrainState
 
 _ARRAYS = ("params", "opt_state", "average")
-_METADATA, _UNFINISHED = "metadata.json", ".unfinished"
+_METADATA, _UNFINISHED, _REPLACED = "metadata.json", ".unfinished", ".replaced"
 # Of the state's bytes, what a save may need: Orbax writes each array twice while it merges, and metadata.
 _ROOM, _ROOM_BESIDE = 2.1, 2**20
 
@@ -91,19 +91,21 @@ class Checkpoints:
     def save(self, state: TrainState, metadata: dict[str, Any], *, score: float | None = None) -> None:
         """Starts to write the state under its step, and returns; `wait` tells when it is on disk.
 
-        `score` is the figure by which the best is kept, the higher the better. A step that is there already is left.
+        `score` is the figure by which the best is kept, the higher the better. A step that is there already is left,
+        unless it lacks the score that is given now.
 
         Raises:
           OSError: for a want of room, found before or during this save or the last; what was there is kept.
         """
         self.wait()
         step = int(state.step)
-        if step in self.steps():
+        finite = None if score is None or not math.isfinite(score) else score
+        # As the first process sees it, which names a folder when the others have done their part.
+        if parallel.from_first(step in self.steps() and (finite is None or self._score(step) is not None)):
             return
         parts = parallel.shared(_parts(state))
         self._check_room(parts)
         items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
-        finite = None if score is None or not math.isfinite(score) else score
         described = {**metadata, "score": finite, **provenance()}
         # The arrays are on the host when this returns, or views that forbid the reuse of a donated buffer.
         unfinished = self.directory / f"{step}{_UNFINISHED}"
@@ -148,7 +150,11 @@ class Checkpoints:
         if parallel.is_first_process():
             (unfinished / _METADATA).write_text(json.dumps(metadata, indent=1))
             manifest.write(unfinished)
-            unfinished.rename(self.directory / str(step))
+            place, replaced = self.directory / str(step), self.directory / f"{step}{_REPLACED}"
+            if place.exists():
+                place.rename(replaced)
+            unfinished.rename(place)
+            shutil.rmtree(replaced, ignore_errors=True)
             kept = {*self.steps()[-self._keep :], self.best_step()}
             for old in self.steps():
                 if old not in kept:
@@ -176,6 +182,11 @@ class Checkpoints:
         return _ALL_DAMAGED if steps else _NONE
 
     def _remove_leftovers(self) -> None:
+        for path in self.directory.glob(f"[0-9]*{_REPLACED}"):
+            if path.with_suffix("").exists():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.rename(path.with_suffix(""))
         for path in self.directory.glob(f"[0-9]*{_UNFINISHED}*"):
             shutil.rmtree(path, ignore_errors=True)
 
