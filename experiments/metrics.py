@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from vae_jax import parallel
@@ -35,14 +37,14 @@ class MetricsLog:
     ) -> None:
         path = workdir / METRICS
         self.lines = [line for line in read_metrics(path) if line["step"] <= step]
+        self._written = {(line["step"], line["split"]) for line in self.lines}
         kept = path.with_suffix(".partial")
         kept.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
-        self._written = {(line["step"], line["split"]) for line in self.lines}
         kept.replace(path)
         # Seconds of the run so far, over all the processes that worked on it.
         self._start = time.perf_counter() - max((line["seconds"] for line in self.lines), default=0.0)
         self._file = path.open("a")
-        self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+        self._events = _Events(workdir, first_step=step + 1 if step else None)
         self._wandb = None
         if wandb_project is not None:
             self._wandb = import_wandb().init(
@@ -55,10 +57,12 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._events.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        try:
+            self._file.close()
+            self._events.close()
+        finally:
+            if self._wandb is not None:
+                self._wandb.finish()
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         """One line: {"step", "split", "seconds", ...values}; none where there is one of this step and split.
@@ -73,13 +77,38 @@ class MetricsLog:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in values.items():
-            self._events.add_scalar(f"{split}/{name}", value, step)
+            self._events.add(f"{split}/{name}", value, step)
         if self._wandb is not None:
             self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
 
     def seconds(self) -> float:
         """Wall-clock seconds of the run, those before a kill included."""
         return time.perf_counter() - self._start
+
+
+class _Events:
+    """TensorBoard's scalars, written by this thread: that of tensorboardX's `SummaryWriter` dies with a traceback where
+    the disk is full, and what is written after waits for it for ever."""
+
+    def __init__(self, folder: Path, *, first_step: int | None) -> None:
+        """From `first_step` on, what earlier files hold is not shown."""
+        self._writer = EventsWriter(str(folder / "events"))
+        self._flushed = time.monotonic()
+        if first_step is not None:
+            log = SessionLog(status=SessionLog.START)
+            self._writer.write_event(Event(step=first_step, wall_time=time.time(), session_log=log))
+
+    def add(self, name: str, value: float, step: int) -> None:
+        self._writer.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
+        if time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
+            self._writer.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+_SECONDS_BETWEEN_FLUSHES = 30  # each waits for the disk
 
 
 class NoLog:
