@@ -23,8 +23,12 @@ def progress() -> None:
 
 
 def _watch(seconds: float) -> None:
-    while (left := _last[0] + seconds - time.monotonic()) > 0:
-        time.sleep(left)
+    idle, tick = 0.0, min(1.0, seconds / 20)
+    while idle < seconds:
+        seen, start = _last[0], time.monotonic()
+        time.sleep(tick)
+        # Of a time in which the whole process was stopped, as by SIGSTOP, nothing counts.
+        idle = idle + min(time.monotonic() - start, 2 * tick) if _last[0] == seen else 0.0
     print(f"error: no progress for {seconds:g} seconds (--stuck_after); the process ends. It is at:", file=sys.stderr)
     faulthandler.dump_traceback()
     sys.stderr.flush()

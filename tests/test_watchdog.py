@@ -1,0 +1,51 @@
+"""A process that is stuck ends; one that was stopped goes on."""
+
+import signal
+import subprocess
+import sys
+import time
+
+from tests import commands
+
+_SECONDS = 2
+_PROGRAM = f"""
+import sys, time
+from experiments import watchdog
+watchdog.start({_SECONDS})
+print("started", flush=True)
+for _ in range(int(sys.argv[1])):
+    time.sleep(0.05)
+    watchdog.progress()
+time.sleep(float(sys.argv[2]))
+print("went on", flush=True)
+"""
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        cwd=commands.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "started\n"
+    return process
+
+
+def test_a_process_without_progress_ends_with_status_70_and_says_where_it_is():
+    process = started("0", "60")
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 70
+    assert out == ""
+    assert "no progress for 2 seconds" in err
+    assert 'File "<string>", line 9 in <module>' in err
+
+
+def test_a_process_that_was_stopped_for_longer_goes_on():
+    process = started("20", "0")
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2 * _SECONDS)
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "went on\n", "")
