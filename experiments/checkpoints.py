@@ -29,7 +29,8 @@ def main() -> None:
     for step in steps:
         files = [path.stat() for path in (folder / str(step)).rglob("*") if path.is_file()]
         size = sum(file.st_size for file in files) / 2**20
-        written = datetime.fromtimestamp(max(file.st_mtime for file in files)).isoformat(" ", "seconds")
+        last = max((file.st_mtime for file in files), default=None)
+        written = "" if last is None else datetime.fromtimestamp(last).isoformat(" ", "seconds")
         names = " (latest)" * (step == steps[-1]) + " (best)" * (step == best)
         table.add_row(str(step), f"{size:.1f}", written, ("good" if not damages[step] else "DAMAGED") + names)
     Console(width=120).print(table)
