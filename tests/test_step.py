@@ -250,3 +250,76 @@ def test_an_average_without_a_decay_or_a_decay_without_an_average_is_refused(ave
         training.train_step(
             state, key(), XS[ROWS], jnp.asarray(ROWS), loss_fn=noise_loss, optimizer=SGD, average_decay=decay
         )
+
+
+def moved(loss_fn, params, rows=ROWS, *, microbatches: int) -> tuple[training.TrainState, dict]:
+    """By plain SGD, which hides no factor."""
+    run = jax.jit(partial(training.train_step, loss_fn=loss_fn, optimizer=SGD, microbatches=microbatches))
+    return run(state_at(params), key(), XS[rows], rows)
+
+
+@pytest.mark.parametrize("microbatches", [2, 3, 6])
+def test_microbatches_move_the_parameters_as_the_whole_batch_does(microbatches):
+    """Exactly: against the gradients of the examples one by one, each with the noise of its row, in float64."""
+    rows = np.array([4, 0, 9, 2, 7, 5], np.int32)
+    loss = losses.over_batch(losses.negative_elbo)
+    options = {"vae": ORACLE.vae, "kl": "monte_carlo", "num_samples": 2}
+    one = jax.jit(jax.value_and_grad(lambda params, key, x: loss(params, key[None], x[None], **options)[0]))
+    step_key = jax.random.fold_in(key(), STEP)
+    parts = [one(ORACLE.params, jax.random.fold_in(step_key, int(row)), XS[row]) for row in rows]
+    values, gradients = zip(*parts, strict=True)
+    state, metrics = moved(partial(loss, **options), ORACLE.params, rows, microbatches=microbatches)
+    for after, before, *each in zip(*map(jax.tree.leaves, (state.params, ORACLE.params, *gradients)), strict=True):
+        step = LEARNING_RATE * np.mean(np.asarray(each, np.float64), axis=0)
+        assert np.abs(step).max() > 0.01
+        np.testing.assert_allclose(after, np.asarray(before, np.float64) - step, rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(metrics["loss"], np.mean(values, dtype=np.float64), rtol=1e-5)
+
+
+def test_microbatches_report_the_means_over_the_whole_batch():
+    rows = np.array([4, 0, 9, 2], np.int32)
+    terms = lambda xs: Diagnostics(xs[:, 0], xs, None, jnp.arange(len(xs)), {})
+    loss = lambda params, keys, xs: (jnp.sum(params) * jnp.mean(xs), terms(xs))
+    _, metrics = moved(loss, jnp.ones(2), rows, microbatches=2)
+    assert set(metrics) == {"loss", "gradient_norm", "reconstruction"}
+    np.testing.assert_allclose(metrics["reconstruction"], XS[rows, 0].mean(dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(metrics["gradient_norm"], np.sqrt(2) * abs(XS[rows].mean(dtype=np.float64)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"replace": losses.free_bits(0.1)}, {"add": (lambda terms: jnp.float32(0.0),)}])
+def test_microbatches_of_a_loss_of_the_whole_batch_are_refused(options):
+    """However its options are bound."""
+    loss = partial(partial(losses.over_batch(losses.negative_elbo, **options), vae=ORACLE.vae), kl="analytic")
+    with pytest.raises(ValueError, match="microbatches are for a loss that is a mean over examples"):
+        moved(loss, ORACLE.params, ROWS[:4], microbatches=2)
+
+
+def test_microbatches_of_uneven_size_are_refused():
+    with pytest.raises(ValueError, match="a device's batch of 5 cannot be divided into 2 microbatches"):
+        moved(exact_loss, ORACLE.params, microbatches=2)
+
+
+NOT_FINITE = {
+    "loss": lambda params: (jnp.log(-jnp.sum(params)), None),
+    "gradient-alone": lambda params: (1 + jnp.sqrt(0 * jnp.sum(params)), None),
+    "infinite": lambda params: (jnp.inf * jnp.sum(params), None),
+}
+
+
+@pytest.mark.parametrize("case", NOT_FINITE)
+def test_a_skipped_step_changes_nothing_but_its_number(case):
+    """Parameters, optimiser and average keep their bits; the metrics show why."""
+    adam = optax.adam(0.1)
+    state = state_at(jnp.ones(3), optimizer=adam, average=True)
+    options = {"optimizer": adam, "average_decay": 0.9, "skip_nonfinite": True}
+    loss = lambda params, keys, batch: NOT_FINITE[case](params)
+    run = jax.jit(partial(training.train_step, loss_fn=loss, **options))
+    after, metrics = run(state, key(), XS[ROWS], ROWS)
+    chex.assert_trees_all_equal(after, state._replace(step=jnp.int32(STEP + 1)))
+    assert not np.isfinite([metrics["loss"], metrics["gradient_norm"]]).all()
+
+
+def test_a_finite_step_is_the_same_where_others_would_be_skipped():
+    run = jax.jit(partial(training.train_step, loss_fn=exact_loss, optimizer=SGD, skip_nonfinite=True))
+    state, _ = run(state_at(ORACLE.params), key(), XS[ROWS], ROWS)
+    chex.assert_trees_all_equal(state, updated(exact_loss, ORACLE.params)[0])

@@ -80,15 +80,15 @@ def train_step(
     check_key(key)
     if (state.average is None) != (average_decay is None):
         raise ValueError("a state with a weight average needs average_decay, and one without has no use for it")
-    keys = example_keys(key, state.step, index)
     value_and_grad = jax.value_and_grad(_with_step(loss_fn), has_aux=True)
 
-    def measure(keys: Any, batch: Any) -> tuple[Any, Metrics]:
+    def measure(index: Any, batch: Any) -> tuple[Any, Metrics]:
+        keys = example_keys(key, state.step, index)
         (loss, terms), gradients = value_and_grad(state.params, keys, batch, state.step)
-        return gradients, {"loss": loss, **_means(terms, keys.shape[0])}
+        return gradients, {"loss": loss, **_means(terms, len(index))}
 
     gradients, metrics = (
-        measure(keys, batch) if microbatches == 1 else _in_parts(measure, loss_fn, microbatches)(keys, batch)
+        measure(index, batch) if microbatches == 1 else _in_parts(measure, loss_fn, microbatches)(index, batch)
     )
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
@@ -137,13 +137,13 @@ def _in_parts(measure: Callable[..., Any], loss_fn: LossFn, number: int) -> Call
     """The mean of `measure` over `number` equal parts of a batch, one after another."""
     check_microbatches(loss_fn)
 
-    def average(keys: Any, batch: Any) -> Any:
-        size = keys.shape[0]
+    def average(index: Any, batch: Any) -> Any:
+        size = len(index)
         if size % number:
             raise ValueError(f"a device's batch of {size} cannot be divided into {number} microbatches of one size")
         # Part j has the examples j, j + number, …: of a batch that lies on several devices, a share of each one's.
-        parts = jax.tree.map(lambda a: a.reshape(size // number, number, *a.shape[1:]).swapaxes(0, 1), (keys, batch))
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measure, keys, batch))
+        parts = jax.tree.map(lambda a: a.reshape(size // number, number, *a.shape[1:]).swapaxes(0, 1), (index, batch))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measure, index, batch))
         add = lambda total, part: (jax.tree.map(jnp.add, total, measure(*part)), None)
         return jax.tree.map(lambda total: total / number, jax.lax.scan(add, zeros, parts)[0])
 
