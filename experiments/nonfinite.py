@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float
@@ -54,7 +55,7 @@ def write_repro(
     np.savez(
         path,
         allow_pickle=False,
-        step=error.step,
+        step=np.int32(error.step),
         rows=error.rows,
         images=images,
         noise_key=jax.random.key_data(noise_key),
@@ -74,11 +75,12 @@ def replay(path: str | Path) -> Replayed:
     template = jax.eval_shape(vae.init, jax.random.key(0))
     params = jax.tree_util.tree_map_with_path(lambda at, leaf: stored[jax.tree_util.keystr(at)], template)
     loss_fn = setup.make_loss(config, vae, axis_name=None)
-    noise_key, step, images = jax.random.wrap_key_data(stored["noise_key"]), stored["step"], stored["images"]
+    noise_key, images = jax.random.wrap_key_data(stored["noise_key"]), jnp.asarray(stored["images"])
+    step, rows = jnp.asarray(stored["step"]), jnp.asarray(stored["rows"])
 
     @jax.jit
     def compute(params: Any) -> tuple[Any, ...]:
-        keys = example_keys(noise_key, step, stored["rows"])
+        keys = example_keys(noise_key, step, rows)
         loss = lambda params: loss_fn(params, keys, images, step)[0]
         value, gradient = jax.value_and_grad(loss)(params)
         one = lambda example: loss_fn(params, example[0][None], example[1][None], step)[0]

@@ -130,7 +130,9 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
             except training.NonFiniteError as error:
                 with cli.user_errors():
                     checkpoints.wait()
-                raise _explain(error, run, checkpoints, folder) from error
+                    before = checkpoints.newest_good(_warn) or 0
+                    state = _state_at(before, run, checkpoints)
+                raise _explain(error, run, state, folder) from error
             if int(state.step) < options.num_steps:
                 save(state)
                 with cli.user_errors():
@@ -218,18 +220,19 @@ def _state_at(step: int, run: _Run, checkpoints: training.Checkpoints) -> traini
     return checkpoints.restore(step, run.template()) if step else run.initial_state()
 
 
-def _explain(
-    error: training.NonFiniteError, run: _Run, checkpoints: training.Checkpoints, folder: Path
-) -> cli.UserError:
-    """Computes the parameters before the step again, from the newest checkpoint, and writes what reproduces it."""
+def _explain(error: training.NonFiniteError, run: _Run, state: training.TrainState, folder: Path) -> cli.UserError:
+    """Computes the parameters before the step again, from an earlier state, and writes what reproduces it."""
     state = run.steps(
-        _state_at(checkpoints.latest_step() or 0, run, checkpoints),
+        state,
         num_steps=error.step,
         throughput=training.Throughput(),
-        on_metrics=lambda step, metrics: None,
+        on_metrics=lambda step, metrics: watchdog.progress(),
         on_pause=lambda step, state: None,
         on_nonfinite=lambda error: None,
+        interrupted=interruption.noted,
     )
+    if int(state.step) < error.step:
+        interruption.check()
     params = parallel.whole(state.params)
     path = folder / f"nonfinite_{error.step}.npz"
     if parallel.is_first_process():
