@@ -152,6 +152,13 @@ def test_free_bits_on_a_posterior_that_does_not_factorise_is_refused_before_trai
         check(settings)
 
 
+def test_microbatches_with_free_bits_are_refused_before_training():
+    settings = digits.get_config()
+    settings.training.microbatches, settings.loss.free_bits = 2, 0.1
+    with pytest.raises(ValueError, match="functions of the whole batch"):
+        check(settings)
+
+
 def check_refused(result, *named: str) -> None:
     assert result.returncode != 0
     assert "Traceback" not in result.stderr

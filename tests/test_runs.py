@@ -43,14 +43,15 @@ def the_vae():
     return networks.mlp(event_shape=EVENT, input_mean=DATA_MEAN, output_mean=DATA_MEAN, **NETWORK)
 
 
-def write_run(workdir: Path, *seeds: int, **changes: Any) -> Path:
-    """Checkpoints of `the_vae` at steps 10, 20, …, as `experiments.train` writes them."""
+def write_run(workdir: Path, *seeds: int, scores: dict[int, float] | None = None, **changes: Any) -> Path:
+    """Checkpoints of `the_vae` at steps 10, 20, …, as `experiments.train` writes them; `scores` of some seeds."""
     metadata = {"config": config(**changes), "event_shape": EVENT, "data_mean": DATA_MEAN.ravel().tolist()}
     with training.Checkpoints(workdir / "checkpoints") as checkpoints:
         for number, seed in enumerate(seeds, start=1):
             state = training.init_state(drawn_params(the_vae(), seed), optax.adam(0.1), average=True)
             average = jax.tree.map(jnp.zeros_like, state.params)
-            checkpoints.save(state._replace(step=jnp.int32(10 * number), average=average), metadata)
+            state = state._replace(step=jnp.int32(10 * number), average=average)
+            checkpoints.save(state, metadata, score=(scores or {}).get(seed))
     return workdir
 
 
@@ -135,3 +136,54 @@ def test_a_run_that_has_not_reached_a_checkpoint_is_named(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(FileNotFoundError, match=rf"{re.escape(str(tmp_path))}\S* holds no whole checkpoint"):
         runs.load(tmp_path)
+
+
+def damage(workdir: Path, step: int) -> None:
+    with (workdir / "checkpoints" / str(step) / "metadata.json").open("a") as file:
+        file.write(" ")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory) -> Path:
+    """Steps 10, 30 and 40, the first of which is the best."""
+    return write_run(tmp_path_factory.mktemp("scored"), 1, 2, 3, 4, scores={1: -1.0, 2: -2.0, 4: -3.0})
+
+
+@pytest.mark.parametrize(("checkpoint", "seed"), [("latest", 4), ("best", 1), (30, 3), ("30", 3)])
+def test_a_checkpoint_is_loaded_by_its_name(scored, checkpoint, seed):
+    _, params, _ = runs.load(scored, checkpoint=checkpoint)
+    chex.assert_trees_all_equal(params, drawn_params(the_vae(), seed))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "error", "message"),
+    [
+        (20, FileNotFoundError, r"has no checkpoint 20, but \[10, 30, 40\]"),
+        ("newest", ValueError, "'latest', 'best' or a step, got 'newest'"),
+        ("-1", ValueError, "'latest', 'best' or a step, got '-1'"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_refused_naming_it(scored, checkpoint, error, message):
+    with pytest.raises(error, match=message):
+        runs.load(scored, checkpoint=checkpoint)
+
+
+def test_the_best_of_a_run_without_scores_is_refused(workdir):
+    with pytest.raises(FileNotFoundError, match="has a validation score; use 'latest'"):
+        runs.load(workdir, checkpoint="best")
+
+
+def test_the_latest_passes_over_a_damaged_checkpoint_with_a_warning(tmp_path):
+    write_run(tmp_path, 1, 2)
+    damage(tmp_path, 20)
+    with pytest.warns(UserWarning, match=r"20 is damaged \(metadata\.json has other bytes\); it is not used"):
+        _, params, _ = runs.load(tmp_path)
+    chex.assert_trees_all_equal(params, drawn_params(the_vae(), 1))
+
+
+@pytest.mark.parametrize("checkpoint", ["best", 20])
+def test_a_damaged_checkpoint_asked_for_by_name_is_refused(tmp_path, checkpoint):
+    write_run(tmp_path, 1, 2, scores={2: -1.0})
+    damage(tmp_path, 20)
+    with pytest.raises(ValueError, match=r"20 is damaged \(metadata\.json has other bytes\)"):
+        runs.load(tmp_path, checkpoint=checkpoint)
