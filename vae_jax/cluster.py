@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ from typing import NamedTuple
 
 # A port for the coordinator where the system names none: one of 4096 by the job's number, so that jobs do not meet.
 _FIRST_PORT, _PORTS = 61440, 4096
-_TPU_PORT = 8476
+_STEPS = 8  # of one job at once, each with a port of its own
+_TPU_PORT = 8482  # JAX's; 8476 is libtpu's
 
 
 class Cluster(NamedTuple):
@@ -34,14 +36,15 @@ def detect(environ: Mapping[str, str]) -> Cluster | None:
     """The cluster that an environment describes; None for a run of one process.
 
     In this order: JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID (for Kubernetes and the local
-    launcher; the index of a Kubernetes Job, or a rank of what follows, may stand for the process id), a Slurm step,
-    Open MPI, MPICH's Hydra, and the hosts of a TPU slice (TPU_WORKER_HOSTNAMES; with ACCELERATOR=tpu the metadata
+    launcher; the index of a Kubernetes Job, or a rank of what follows, may stand for the process id), Open MPI,
+    MPICH's Hydra, a Slurm step, and the hosts of a TPU slice (TPU_WORKER_HOSTNAMES; with ACCELERATOR=tpu the metadata
     server of a TPU VM is asked).
 
     Raises:
       ValueError: for a variable that is missing or no number, naming it.
     """
-    for read in (_explicit, _slurm, _open_mpi, _hydra, _tpu):
+    # Slurm after MPI: what mpirun starts within a Slurm job sees the step of mpirun's own helpers too.
+    for read in (_explicit, _open_mpi, _hydra, _slurm, _tpu):
         cluster = read(environ)
         if cluster is not None:
             if not 0 <= cluster.process_id < cluster.num_processes:
@@ -50,20 +53,37 @@ def detect(environ: Mapping[str, str]) -> Cluster | None:
     return None
 
 
-def bind_address(coordinator: str) -> str:
-    """ "address:port" to listen at: the one address that the coordinator's name stands for, never all interfaces.
+def bind_address(coordinator: str, *, patience_seconds: float = 60) -> str:
+    """ "address:port" for process 0 to listen at: the one that the coordinator's name stands for, never all interfaces.
 
     Raises:
-      ValueError: for a name that cannot be resolved, or that stands for all interfaces.
+      ValueError: for a name that stays unknown for `patience_seconds`, or that stands for all interfaces.
+      OSError: where the address is another machine's, or the port is taken.
     """
     host, port = _split(coordinator)
-    try:
-        address = ipaddress.ip_address(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the coordinator's host {host!r} cannot be resolved: {error}") from error
+    family, address = _resolve(host, time.monotonic() + patience_seconds)
     if address.is_unspecified:
         raise ValueError(f"the coordinator {coordinator} would listen at all interfaces; name one address")
+    # Asked here, since JAX would share the port with another run's coordinator.
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((str(address), int(port)))
+        except OSError as error:
+            raise OSError(f"process 0 cannot listen at the coordinator's {coordinator}: {error.strerror}") from error
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _resolve(host: str, deadline: float) -> tuple[socket.AddressFamily, ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Of a pod of Kubernetes the name is known some time after its start."""
+    while True:
+        try:
+            family, _, _, _, place = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+            return family, ipaddress.ip_address(place[0])
+        except (OSError, ValueError) as error:
+            if time.monotonic() > deadline:
+                raise ValueError(f"the coordinator's host {host!r} cannot be resolved: {error}") from error
+        time.sleep(1)
 
 
 def _explicit(environ: Mapping[str, str]) -> Cluster | None:
@@ -71,47 +91,51 @@ def _explicit(environ: Mapping[str, str]) -> Cluster | None:
     if coordinator is None:
         return None
     _split(coordinator)
-    ranks = ("JAX_PROCESS_ID", "JOB_COMPLETION_INDEX", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+    # SLURM_PROCID last: what mpirun starts inherits that of the batch script, which is 0.
+    ranks = ("JAX_PROCESS_ID", "JOB_COMPLETION_INDEX", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
     rank = next((name for name in ranks if name in environ), ranks[0])
-    return Cluster(coordinator, _number(environ, "JAX_NUM_PROCESSES"), _number(environ, rank), _devices(environ, None))
-
-
-def _slurm(environ: Mapping[str, str]) -> Cluster | None:
-    # The batch script itself has no step's node list: it is one process, which starts the step.
-    if "SLURM_STEP_NODELIST" not in environ or "SLURM_PROCID" not in environ:
-        return None
-    coordinator = f"{_first_host(environ['SLURM_STEP_NODELIST'])}:{_port(_number(environ, 'SLURM_JOB_ID'))}"
-    tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environ else "SLURM_NTASKS"
-    local = _number(environ, "SLURM_LOCALID") if "SLURM_LOCALID" in environ else None
-    return Cluster(coordinator, _number(environ, tasks), _number(environ, "SLURM_PROCID"), _devices(environ, local))
+    devices = None if rank in ranks[:2] else _devices(environ)
+    return Cluster(coordinator, _number(environ, "JAX_NUM_PROCESSES"), _number(environ, rank), devices)
 
 
 def _open_mpi(environ: Mapping[str, str]) -> Cluster | None:
     if "OMPI_COMM_WORLD_SIZE" not in environ:
         return None
     size, rank = _number(environ, "OMPI_COMM_WORLD_SIZE"), _number(environ, "OMPI_COMM_WORLD_RANK")
-    # "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911": where mpirun runs, which is the first host's machine.
+    # "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911": where mpirun runs. The job's number is in the upper 16 bits.
     uri = environ.get("OMPI_MCA_orte_hnp_uri", "")
-    job = int(number[0]) if (number := re.match(r"\d+", uri)) else 0
+    job = int(number[0]) >> 16 if (number := re.match(r"\d+", uri)) else os.getppid()
     found = re.search(r"tcp://([^,:;]+)|tcp6://\[([^],]+)", uri)
-    local = _number(environ, "OMPI_COMM_WORLD_LOCAL_RANK")
     if _number(environ, "OMPI_COMM_WORLD_LOCAL_SIZE") == size:
         host = "127.0.0.1"
     elif found is None:
         raise ValueError("Open MPI does not say where mpirun runs; set JAX_COORDINATOR_ADDRESS=host:port of rank 0")
+    elif rank == 0 and environ.get("OMPI_MCA_orte_local_daemon_uri", uri) != uri:
+        raise ValueError("mpirun was called on another machine than rank 0's; set JAX_COORDINATOR_ADDRESS=host:port")
     else:
         host = found[1] or f"[{found[2]}]"
-    return Cluster(f"{host}:{_port(job // _PORTS)}", size, rank, _devices(environ, local))
+    return Cluster(f"{host}:{_port(job)}", size, rank, _devices(environ))
 
 
 def _hydra(environ: Mapping[str, str]) -> Cluster | None:
-    if "PMI_SIZE" not in environ:
+    # Slurm's own PMI sets PMI_SIZE too.
+    if "PMI_SIZE" not in environ or ("MPI_LOCALNRANKS" not in environ and "SLURM_STEP_NODELIST" in environ):
         return None
     size, rank = _number(environ, "PMI_SIZE"), _number(environ, "PMI_RANK")
     if environ.get("MPI_LOCALNRANKS") != str(size):
         raise ValueError("PMI_SIZE is set, but nothing says where rank 0 runs; set JAX_COORDINATOR_ADDRESS=host:port")
-    local = _number(environ, "MPI_LOCALRANKID")
-    return Cluster(f"127.0.0.1:{_FIRST_PORT + os.getppid() % _PORTS}", size, rank, _devices(environ, local))
+    return Cluster(f"127.0.0.1:{_port(os.getppid())}", size, rank, _devices(environ))
+
+
+def _slurm(environ: Mapping[str, str]) -> Cluster | None:
+    # The batch script itself has no step's node list: it is one process, which starts the step.
+    if "SLURM_STEP_NODELIST" not in environ or "SLURM_PROCID" not in environ:
+        return None
+    step = int(text) if (text := environ.get("SLURM_STEP_ID", "")).isdigit() else 0
+    port = _port(_number(environ, "SLURM_JOB_ID") + step % _STEPS * (_PORTS // _STEPS))
+    tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environ else "SLURM_NTASKS"
+    coordinator = f"{_first_host(environ['SLURM_STEP_NODELIST'])}:{port}"
+    return Cluster(coordinator, _number(environ, tasks), _number(environ, "SLURM_PROCID"), _devices(environ))
 
 
 def _tpu(environ: Mapping[str, str]) -> Cluster | None:
@@ -120,6 +144,8 @@ def _tpu(environ: Mapping[str, str]) -> Cluster | None:
         server = environ.get("GCE_METADATA_IP", "metadata.google.internal")
         # One host's address, or "name:id:address", for each.
         hosts, number = _metadata(server, "worker-network-endpoints"), _metadata(server, "agent-worker-number") or ""
+    if environ.get("MEGASCALE_NUM_SLICES", "1") != "1":
+        raise ValueError("of several TPU slices (MEGASCALE_NUM_SLICES) nothing is known; set JAX_COORDINATOR_ADDRESS")
     if hosts is None or "," not in hosts:
         return None
     addresses = [host.strip().split(":")[-1] for host in hosts.split(",")]
@@ -139,16 +165,16 @@ def _metadata(server: str, name: str) -> str | None:
 
 def _number(environ: Mapping[str, str], name: str) -> int:
     value = environ.get(name, "")
-    if not value.isdigit():
+    if not re.fullmatch("[0-9]+", value):
         raise ValueError(f"the environment asks for several processes, but {name} is {value!r}: a number is needed")
     return int(value)
 
 
 def _split(coordinator: str) -> tuple[str, str]:
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit():
+    parts = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+)):([0-9]{1,5})", coordinator)
+    if parts is None or not 0 < int(parts[3]) < 2**16:
         raise ValueError(f"a coordinator is host:port, got {coordinator!r}")
-    return host.strip("[]"), port
+    return parts[1] or parts[2], parts[3]
 
 
 def _port(job: int) -> int:
@@ -156,14 +182,38 @@ def _port(job: int) -> int:
 
 
 def _first_host(nodes: str) -> str:
-    """Of Slurm's lists: "node3", "node3,other", "node[003-015,20],other"."""
-    name, bracket, rest = nodes.partition("[")
-    if "," in name or not bracket:
-        return name.split(",")[0]
-    return name + re.split(r"[-,\]]", rest)[0]
+    """Of Slurm's lists: "node3", "node3,other", "node[003-015,20],other", "rack[0-3]n[00-15]"."""
+    return re.sub(r"\[([^-,\]]*)[^\]]*\]", r"\1", nodes).split(",")[0]
 
 
-def _devices(environ: Mapping[str, str], local: int | None) -> tuple[int, ...] | None:
-    """One GPU for each process of a machine, where all of them see more than one."""
-    visible = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return (local,) if local is not None and len(visible) > 1 and local < len(visible) else None
+def _devices(environ: Mapping[str, str]) -> tuple[int, ...] | None:
+    """A process's share of its machine's GPUs, where all processes there see the same; None for all that it sees."""
+    if "JAX_LOCAL_DEVICE_IDS" in environ:
+        return None  # JAX reads it
+    local, count = _local_rank(environ)
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if count == 1 or visible == "":
+        return None
+    if visible is None:
+        return (local,)  # how many there are is not known: one each
+    number = len(visible.split(","))
+    # Slurm shows each task its own, where it was asked to bind them.
+    share = 0 if number < int(environ.get("SLURM_GPUS_ON_NODE", number)) else number // count
+    return tuple(range(local * share, (local + 1) * share)) or None
+
+
+def _local_rank(environ: Mapping[str, str]) -> tuple[int, int]:
+    """This process's number among those of its machine, and theirs."""
+    for rank, size in (
+        ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+        ("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    ):
+        if rank in environ:
+            return _number(environ, rank), _number(environ, size)
+    if "SLURM_STEP_TASKS_PER_NODE" not in environ:
+        return 0, 1
+    counts = []  # of "4(x2),3": four on each of two machines, three on another
+    for text in environ["SLURM_STEP_TASKS_PER_NODE"].split(","):
+        count, _, times = text.rstrip(")").partition("(x")
+        counts += [int(count)] * int(times or 1)
+    return _number(environ, "SLURM_LOCALID"), counts[_number(environ, "SLURM_NODEID")]

@@ -26,14 +26,14 @@ def initialize(cluster: Cluster, *, heartbeat_seconds: int) -> None:
     The coordinator listens at its own address alone. A process that is silent for `heartbeat_seconds` ends all others.
 
     Raises:
-      ValueError: for a coordinator whose address cannot be resolved.
+      ValueError, OSError: in process 0, for a coordinator's address that it cannot listen at.
     """
     jax.distributed.initialize(
         cluster.coordinator,
         cluster.num_processes,
         cluster.process_id,
         local_device_ids=cluster.local_device_ids,
-        coordinator_bind_address=bind_address(cluster.coordinator),
+        coordinator_bind_address=bind_address(cluster.coordinator) if cluster.process_id == 0 else None,
         cluster_detection_method="deactivate",
         heartbeat_timeout_seconds=heartbeat_seconds,
     )
