@@ -6,6 +6,7 @@ import faulthandler
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -78,7 +79,7 @@ def run(main: Callable[[], None], *, several_processes: bool = False) -> None:
     app.run(guarded, flags_parser=_parse_flags)
 
 
-PEER_DIED = 71  # the exit status
+TOLD_MISTAKE, PEER_DIED = 1, 71  # exit statuses
 # What a peer is given to answer in, so that all end within half a minute of one's death.
 _HEARTBEAT_SECONDS = 15
 
@@ -214,5 +215,28 @@ def _message(error: BaseException) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    _exit(1)
+    if _rank() > 0:
+        _let_the_first_tell()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if parallel.num_processes() > 1:
+        time.sleep(2)  # for the others to come to the same mistake
+    _exit(TOLD_MISTAKE)
+
+
+def _let_the_first_tell() -> None:
+    """A mistake in the command is every process's: the first tells it, and its end, or the launcher, ends the others.
+
+    What JAX then says of a lost peer is not shown. Returns after five seconds, where the first has made no mistake.
+    """
+    shown, hidden = os.dup(sys.stderr.fileno()), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(hidden, sys.stderr.fileno())
+    time.sleep(5)
+    os.dup2(shown, sys.stderr.fileno())
+
+
+def _rank() -> int:
+    try:
+        found = cluster.detect(os.environ)
+    except ValueError:
+        return 0
+    return 0 if found is None else found.process_id

@@ -1,6 +1,6 @@
 """Starts a command in several processes of this machine: `python -m experiments.processes train --workdir=…`.
 
-PROCESSES says how many; they talk over the loopback interface alone. Where one dies or is stuck, all are ended, and
+PROCESSES says how many; they meet on the loopback interface alone. Where one dies or is stuck, all are ended, and
 started again at most --max_restarts times, each from the newest checkpoint. SIGTERM and SIGINT are passed on.
 """
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from .cli import PEER_DIED
+from .cli import PEER_DIED, TOLD_MISTAKE
 from .watchdog import STUCK
 
 # For the others to tell what they saw, once one has died.
@@ -30,12 +30,22 @@ def main() -> int:
     except ValueError:
         print("error: PROCESSES and --max_restarts are whole numbers; PROCESSES of at least 1", file=sys.stderr)
         return 1
+    children: list[subprocess.Popen[bytes]] = []
+    told: list[int] = []
+
+    def pass_on(signum: int, frame: object) -> None:
+        told.append(signum)
+        for child in children:
+            child.send_signal(signum)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, pass_on)
     attempt = 0
     while True:
         attempt += 1
-        status = _run(command, number)
+        status = _run(command, number, children, told)
         crashed = status in (STUCK, PEER_DIED) or status > 128
-        if status in _TOLD_TO_END or not crashed or attempt > restarts:
+        if told or status in _TOLD_TO_END or not crashed or attempt > restarts:
             return status
         print(f"the processes ended with status {status}; restart {attempt} of {restarts}", flush=True)
 
@@ -51,20 +61,13 @@ def _split(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     return rest, own
 
 
-def _run(command: list[str], number: int) -> int:
-    """Runs the processes to their end; the status of the first that failed."""
+def _run(command: list[str], number: int, children: list[subprocess.Popen[bytes]], told: list[int]) -> int:
+    """Runs the processes, which `children` then holds, to their end; the status of the first that failed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     gpus = _gpus()
-    children = []
-
-    def pass_on(signum: int, frame: object) -> None:
-        for child in children:
-            child.send_signal(signum)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, pass_on)
+    children.clear()
     for rank in range(number):
         environment = dict(os.environ)
         if number > 1:
@@ -74,7 +77,13 @@ def _run(command: list[str], number: int) -> int:
                 environment["JAX_LOCAL_DEVICE_IDS"] = ",".join(gpus[rank * share : (rank + 1) * share])
         # A session of its own: Ctrl-C in the terminal reaches this process alone, which passes it on.
         arguments = [sys.executable, "-m", f"experiments.{command[0]}", *command[1:]]
-        children.append(subprocess.Popen(arguments, env=environment, start_new_session=True))
+        before = len(told)
+        child = subprocess.Popen(arguments, env=environment, start_new_session=True)
+        children.append(child)
+        for signum in told[before:]:
+            child.send_signal(signum)  # it came before this child was known
+        if told:
+            break
     status, deadline = 0, None
     while True:
         found = [child.poll() for child in children]
@@ -82,7 +91,7 @@ def _run(command: list[str], number: int) -> int:
         if None not in found:
             return 128 - status if status < 0 else status
         if status and deadline is None and status not in _TOLD_TO_END:
-            deadline = time.monotonic() + _GRACE_SECONDS
+            deadline = time.monotonic() + (0 if status == TOLD_MISTAKE else _GRACE_SECONDS)
         if deadline is not None and time.monotonic() > deadline:
             for child in children:
                 child.kill()
