@@ -116,7 +116,8 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
 
             evaluated = first % options.eval_every == 0 or first == options.num_steps
             if first and evaluated and stored["score"] is None:
-                save(state, score=validate(first, state))  # an interruption came before it
+                validate(first, state)  # an interruption came before it
+                save(state)
             try:
                 state = run.steps(
                     state,
