@@ -116,6 +116,8 @@ class Layout:
         for name in ("compiled", "reference"):
             self.reference = folder / name
             self._measure(Process(self, self.reference))
+        if difference := self.difference(folder / "compiled"):
+            raise RuntimeError(f"two runs differ without a fault: {difference}")
 
     def _measure(self, process: Process) -> None:
         marks = [time.monotonic()]
