@@ -18,8 +18,12 @@ from tests import commands
 
 # Adam would hide gradients that are wrong by a factor.
 SGD = ("--config.training.optimizer=sgd", "--config.training.learning_rate=0.001")
-# Of a run that is to be met in the middle: it ends by a signal alone.
-ENDLESS = ("--config.training.num_steps=1000000", "--config.training.eval_every=1000000")
+# Of a run that is to be met in the middle: it ends by a signal alone, at a step that was saved just before.
+ENDLESS = (
+    "--config.training.num_steps=1000000",
+    "--config.training.eval_every=1000000",
+    "--config.training.checkpoint_every=10",
+)
 ALL_ENDED_SECONDS = 30
 
 
