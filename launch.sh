@@ -25,6 +25,8 @@ set -euo pipefail
 root=$(dirname "$0")
 [ -f "$root/pyproject.toml" ] || root=${SLURM_SUBMIT_DIR:-$root}
 cd "$root"
+# Where a job's step called sbatch, the batch script inherits that step's variables.
+[ "${0##*/}" != slurm_script ] || unset "${!SLURM_STEP_@}"
 
 accelerator() {
   if [ -n "${ACCELERATOR:-}" ]; then
@@ -78,6 +80,8 @@ python_311() {
 # under_slurm COMMAND…: a job's step, told in time that the job's time is up; the job is then put back into the queue.
 under_slurm() {
   local step status=0 requeue=""
+  # srun does not take it from sbatch, and each task would have one core.
+  [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
   trap 'requeue=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
   srun --kill-on-bad-exit=1 "$@" &
   step=$!
