@@ -5,21 +5,20 @@ SIGINT end it within a chunk of steps, saved, with status 143 or 130.
 """
 
 import contextlib
-import functools
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 
-from vae_jax import data, parallel, training
+from vae_jax import parallel, training
 
 from . import cli, drawing, interruption, nonfinite, scores, setup, watchdog, workdir
 from .config import Config, to_dict
 from .metrics import MetricsLog, NoLog, Progress, import_wandb, open_log
+from .run import Run
 
 _CONFIG = cli.define_config("experiments/configs/digits.py")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of the run's files.")
@@ -68,12 +67,12 @@ def main() -> None:
 def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
     """Trains from the newest checkpoint, if there is one, to the end; then evaluates, draws and writes the summary."""
     options = config.training
-    run = _Run(config, experiment)
+    run = Run(config, experiment, init_from=_INIT_FROM.value)
     with training.Checkpoints(folder / workdir.CHECKPOINTS) as checkpoints:
         with cli.user_errors():
             first = checkpoints.newest_good(_warn, set_aside=True) or 0
             stored = checkpoints.metadata(first) if first else {}
-            state = _state_at(first, run, checkpoints)
+            state = run.state_at(first, checkpoints)
         if first and parallel.is_first_process():
             print(f"resuming {folder} from step {first}", flush=True)
         throughput = training.Throughput()
@@ -119,7 +118,7 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
                 validate(first, state)  # an interruption came before it
                 save(state)
             try:
-                state = run.steps(
+                state = run.train(
                     state,
                     num_steps=options.num_steps,
                     throughput=throughput,
@@ -132,7 +131,7 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
                 with cli.user_errors():
                     checkpoints.wait()
                     before = checkpoints.newest_good(_warn) or 0
-                    state = _state_at(before, run, checkpoints)
+                    state = run.state_at(before, checkpoints)
                 raise _explain(error, run, state, folder) from error
             if int(state.step) < options.num_steps:
                 save(state)
@@ -144,86 +143,9 @@ def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
     finish(config, experiment, state, speed(), log, folder)
 
 
-class _Run:
-    """What a run computes with: its placement, its steps and the data on the devices."""
-
-    def __init__(self, config: Config, experiment: setup.Experiment) -> None:
-        options, self._backend = config.training, config.parallel.backend
-        self._config, self._experiment = config, experiment
-        self._mesh = parallel.data_mesh()
-        self._images = experiment.dataset.train.images
-        self._streamed = isinstance(self._images, data.StreamedImages)
-        if not self._streamed:
-            self._images = parallel.replicate(self._images, self._mesh)
-        self._key = parallel.replicate(setup.purpose_key(experiment.key, setup.TRAINING), self._mesh)
-        self._optimizer = setup.make_optimizer(options)
-        steps = functools.partial(
-            training.train_batches if self._streamed else training.train_steps,
-            loss_fn=setup.make_loss(config, experiment.vae, axis_name=parallel.axis_name(self._backend)),
-            optimizer=self._optimizer,
-            average_decay=options.average_decay,
-            microbatches=options.microbatches,
-            skip_nonfinite=options.max_skipped > 0,
-        )
-        self._steps = parallel.data_parallel(
-            steps,
-            mesh=self._mesh,
-            backend=self._backend,
-            batched=self._streamed,
-            shard_params=config.parallel.shard_params,
-        )
-        self.metadata = {
-            "config": to_dict(config),
-            "event_shape": experiment.dataset.event_shape,
-            "data_mean": experiment.data_mean.ravel().tolist(),
-        }
-
-    def initial_state(self) -> training.TrainState:
-        """That of a run that has not begun: with parameters drawn from the seed, or those of --init_from."""
-        params = self._experiment.vae.init(setup.purpose_key(self._experiment.key, setup.INIT))
-        average = self._config.training.average_decay is not None
-        if _INIT_FROM.value is not None:
-            params = scores.load_params(Path(_INIT_FROM.value), self._experiment.vae)
-        state = training.init_state(params, self._optimizer, average=average)
-        place = parallel.shard if self._config.parallel.shard_params else parallel.replicate
-        return place(state, self._mesh)
-
-    def template(self) -> training.TrainState:
-        """The shapes of a state, and where its arrays lie."""
-        average = self._config.training.average_decay is not None
-        init = lambda: training.init_state(
-            self._experiment.vae.init(jax.random.key(0)), self._optimizer, average=average
-        )
-        return parallel.shapes(jax.eval_shape(init), self._mesh, shard_params=self._config.parallel.shard_params)
-
-    def write_repro(self, path: Path, error: training.NonFiniteError, params: Any) -> None:
-        """What the step of an error was given, and the parameters before it."""
-        images = np.asarray(self._experiment.dataset.train.images[error.rows])
-        _, noise_key = training.run_keys(setup.purpose_key(self._experiment.key, setup.TRAINING))
-        nonfinite.write_repro(path, error, params=params, noise_key=noise_key, images=images, metadata=self.metadata)
-
-    def steps(self, state: training.TrainState, *, num_steps: int, **told: Any) -> training.TrainState:
-        """`training.run` of this run; `told` are its callbacks."""
-        options = self._config.training
-        return training.run(
-            state,
-            self._key,
-            self._images,
-            steps=self._steps,
-            num_steps=num_steps,
-            batch_size=options.batch_size,
-            pauses=(options.log_every, options.eval_every, options.checkpoint_every),
-            **told,
-        )
-
-
-def _state_at(step: int, run: _Run, checkpoints: training.Checkpoints) -> training.TrainState:
-    return checkpoints.restore(step, run.template()) if step else run.initial_state()
-
-
-def _explain(error: training.NonFiniteError, run: _Run, state: training.TrainState, folder: Path) -> cli.UserError:
+def _explain(error: training.NonFiniteError, run: Run, state: training.TrainState, folder: Path) -> cli.UserError:
     """Computes the parameters before the step again, from an earlier state, and writes what reproduces it."""
-    state = run.steps(
+    state = run.train(
         state,
         num_steps=error.step,
         throughput=training.Throughput(),
