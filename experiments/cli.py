@@ -47,6 +47,7 @@ def run(main: Callable[[], None], *, several_processes: bool = False) -> None:
             logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save at the level below
         if len(argv) > 1:
             _fail(f"unexpected arguments: {' '.join(argv[1:])}; every option is a flag, --name=value")
+        interruption.listen()
         try:
             with user_errors():
                 found = cluster.detect(os.environ)
@@ -56,7 +57,7 @@ def run(main: Callable[[], None], *, several_processes: bool = False) -> None:
                     parallel.initialize(found, heartbeat_seconds=_HEARTBEAT_SECONDS)
                     # JAX aborts where a peer is silent, and says so; every thread's traceback would bury it.
                     faulthandler.disable()
-            interruption.listen()  # after JAX, which would take SIGTERM for itself
+            interruption.listen()  # again, since JAX takes SIGTERM for itself
             main()
             parallel.finish()
         except interruption.Interrupted as error:

@@ -90,6 +90,7 @@ class Parallel:
 @dataclasses.dataclass
 class Config:
     seed: int = 0
+    init_from: str | None = None  # the folder of a run whose parameters this one starts with
     data: Data = dataclasses.field(default_factory=Data)
     model: Model = dataclasses.field(default_factory=Model)
     loss: Loss = dataclasses.field(default_factory=Loss)

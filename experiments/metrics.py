@@ -74,8 +74,11 @@ class MetricsLog:
         self._written.add((step, split))
         line = {"step": step, "split": split, "seconds": round(self.seconds(), 3), **values}
         self.lines.append(line)
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._file.name) from error
         for name, value in values.items():
             self._events.add(f"{split}/{name}", value, step)
         if self._wandb is not None:

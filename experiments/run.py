@@ -14,14 +14,11 @@ from .config import Config, to_dict
 
 
 class Run:
-    """The steps of a config over all devices, its states, and the data where the steps take them from.
+    """The steps of a config over all devices, its states, and the data where the steps take them from."""
 
-    `init_from` is the folder of a run whose parameters this one starts with.
-    """
-
-    def __init__(self, config: Config, experiment: setup.Experiment, *, init_from: str | None) -> None:
+    def __init__(self, config: Config, experiment: setup.Experiment) -> None:
         options, self._backend = config.training, config.parallel.backend
-        self._config, self._experiment, self._init_from = config, experiment, init_from
+        self._config, self._experiment = config, experiment
         self._mesh = parallel.data_mesh()
         self._images = experiment.dataset.train.images
         self._streamed = isinstance(self._images, data.StreamedImages)
@@ -56,7 +53,7 @@ class Run:
         if step:
             shapes = jax.eval_shape(lambda: self._begin(self._draw()))
             return checkpoints.restore(step, parallel.shapes(shapes, self._mesh, shard_params=spread))
-        source = self._init_from
+        source = self._config.init_from
         params = self._draw() if source is None else scores.load_params(Path(source), self._experiment.vae)
         return (parallel.shard if spread else parallel.replicate)(self._begin(params), self._mesh)
 

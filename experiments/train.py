@@ -24,7 +24,7 @@ _CONFIG = cli.define_config("experiments/configs/digits.py")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of the run's files.")
 _DATA_DIR = cli.define_data_dir()
 _PLATFORM = flags.DEFINE_enum("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
-_INIT_FROM = flags.DEFINE_string("init_from", None, "Start with the parameters of the newest checkpoint of this run.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "Short for --config.init_from: a run to take parameters from.")
 _STUCK_AFTER = flags.DEFINE_float("stuck_after", 900, "Seconds without progress that end the process; 0: never.")
 _WANDB = flags.DEFINE_string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print the config as flags, and exit.")
@@ -32,6 +32,8 @@ _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "Print the config as fl
 
 def main() -> None:
     config = cli.checked_config(_CONFIG)
+    if _INIT_FROM.value is not None:
+        config.init_from = _INIT_FROM.value
     if _PRINT_CONFIG.value:
         cli.print_config(config)
         return
@@ -49,9 +51,11 @@ def main() -> None:
     with cli.user_errors():
         experiment = setup.build(config, data_dir=_DATA_DIR.value)
         setup.check(config, experiment, num_devices=len(devices))
+        folder = Path(_WORKDIR.value)
+        if config.init_from is not None and not (folder / workdir.CONFIG).exists():
+            scores.load_params(Path(config.init_from), experiment.vae)  # before anything is written
     if _STUCK_AFTER.value > 0:
         watchdog.start(_STUCK_AFTER.value)
-    folder = Path(_WORKDIR.value)
     if first:
         workdir.claim(_WORKDIR.value, config)
     parallel.wait_for_all("claimed")
@@ -67,7 +71,7 @@ def main() -> None:
 def train(config: Config, experiment: setup.Experiment, folder: Path) -> None:
     """Trains from the newest checkpoint, if there is one, to the end; then evaluates, draws and writes the summary."""
     options = config.training
-    run = Run(config, experiment, init_from=_INIT_FROM.value)
+    run = Run(config, experiment)
     with training.Checkpoints(folder / workdir.CHECKPOINTS) as checkpoints:
         with cli.user_errors():
             first = checkpoints.newest_good(_warn, set_aside=True) or 0

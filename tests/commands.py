@@ -1,6 +1,8 @@
 """Runs a command of experiments/ as a user does, in a process of its own."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -8,10 +10,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# What one command compiles the next need not, for as long as this process lives: a third of a small run's time.
-_COMPILED = tempfile.TemporaryDirectory(prefix="vae_jax_tests_")
+# What one command compiles the next need not, in any worker; and what is compiled is run for a second or two: without
+# both, most of a small run's time is compilation.
+_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+_COMPILED = Path(tempfile.gettempdir()) / f"vae_jax_tests_{os.getppid() if _WORKER else os.getpid()}"
 _CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": _COMPILED.name,
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(_COMPILED),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
@@ -27,6 +32,13 @@ SMALL = (
     "--config.training.checkpoint_every=20",
     "--config.evaluation.num_samples=20",
 )
+
+
+@atexit.register
+def forget_what_was_compiled() -> None:
+    """By the process that all workers are children of."""
+    if not _WORKER:
+        shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
 def environment(*, devices: int = 1) -> dict[str, str]:

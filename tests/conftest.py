@@ -4,11 +4,17 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import commands
+
 # Shapes and types of every annotation are checked at every call.
 install_import_hook("vae_jax", "beartype.beartype")
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_sessionfinish():
+    commands.forget_what_was_compiled()
 
 
 @pytest.fixture

@@ -143,14 +143,12 @@ WAYS = {
     "batched_pmap": partial(gathered, backend="pmap", ahead_of_time=True),
     "batched_shard_map": partial(gathered, backend="shard_map", ahead_of_time=True),
     "shard_params": sharded,
+    "microbatches": partial(spread, backend="shard_map", ahead_of_time=False, microbatches=2),
     "sharded_step": sharded_step,
     "vmap": vmapped_step,
 }
-# For losses that are means over examples.
-IN_PARTS = {
-    "microbatches_jit": partial(spread, backend="jit", ahead_of_time=False, microbatches=2),
-    "microbatches_shard_map": partial(spread, backend="shard_map", ahead_of_time=False, microbatches=2),
-}
+# What does not depend on the loss is computed for one.
+OF_ONE_LOSS = ("batched_jit", "batched_pmap", "batched_shard_map", "shard_params", "microbatches")
 # Over processes a batch cannot be placed by hand, and one device is no longer all.
 OVER_PROCESSES = {
     "negative_elbo": ("jit", "pmap", "shard_map", "batched_jit", "batched_pmap", "shard_params"),
@@ -181,9 +179,10 @@ def main(path: str) -> None:
     results = {"num_devices": jax.device_count(), "start": ravel_pytree(PARAMS)[0]}
     results["num_processes"] = parallel.num_processes()
     for make_loss in (negative_elbo, free_bits, doubly_reparameterized):
-        ways = WAYS | IN_PARTS if make_loss is negative_elbo else WAYS
-        for way, train in ways.items():
+        for way, train in WAYS.items():
             if processes and way not in OVER_PROCESSES.get(make_loss.__name__, ()):
+                continue
+            if way in OF_ONE_LOSS and make_loss is not negative_elbo:
                 continue
             state, metrics = train(make_loss)
             params, metrics = parallel.whole(jax.tree.map(jnp.asarray, (state.params, metrics)))

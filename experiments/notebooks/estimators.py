@@ -123,7 +123,7 @@ for count in counts:
     exact = jax.grad(lambda params, count=count: -oracle.iwae(params, x, count))(wide)
     for gradient in ("pathwise", "doubly_reparameterized"):
         iwae = functools.partial(losses.negative_iwae, vae=vae, num_samples=count, gradient=gradient)
-        blocks = report(iwae, exact, wide).blocks
+        blocks = report(iwae, exact, wide, num_replicates=5000).blocks
         parts = ("decoder", "encoder") if gradient == "pathwise" else ("encoder",)
         for block in parts:
             xs, ys = curves.setdefault(f"{block}, {gradient}", ([], []))
