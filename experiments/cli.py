@@ -69,9 +69,6 @@ def run(main: Callable[[], None], *, several_processes: bool = False) -> None:
             if parallel.num_processes() > 1 and isinstance(error.__cause__, jax.errors.JaxRuntimeError):
                 _peer_died(error)
             _fail(_message(error))
-        except FloatingPointError as error:
-            advice = "The last checkpoint is kept; try a lower training.learning_rate in a new --workdir"
-            _fail(f"training stopped: {error}. {advice}")
         except jax.errors.JaxRuntimeError as error:
             if parallel.num_processes() == 1:
                 raise

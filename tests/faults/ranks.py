@@ -1,11 +1,13 @@
 """Faults of one of several processes: the launcher starts them again, or they end together."""
 
 import contextlib
+import functools
 import os
 import random
 import signal
 import time
 
+from tests.faults import signals
 from tests.faults.trial import Layout, Missed, Moment, Outcome, Process, attempt, children, moment
 
 
@@ -25,16 +27,7 @@ def rank_paused(layout: Layout, rng: random.Random) -> Outcome:
         process = Process(layout, layout.new_workdir())
         process.await_moment(moment(rng), layout)
         rank = _rank(process, rng)
-        _send(rank, signal.SIGSTOP)
-        hit = process.running()
-        time.sleep(3 * rng.random())
-        _send(rank, signal.SIGCONT)
-        status = process.end()
-        if not hit:
-            raise Missed
-        if status != 0:
-            return Outcome(f"status {status}: {process.stderr}", False)
-        return Outcome(layout.difference(process.workdir), False)
+        return signals.paused(process, functools.partial(_send, rank), layout, rng)
 
     return attempt(fault)
 

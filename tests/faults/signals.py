@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from collections.abc import Callable
 
 from tests.faults.trial import Layout, Missed, Outcome, Process, attempt, last_step, moment, saved_steps
 
@@ -63,15 +64,20 @@ def stopped(layout: Layout, rng: random.Random) -> Outcome:
     def fault() -> Outcome:
         process = Process(layout, layout.new_workdir())
         process.await_moment(moment(rng), layout)
-        process.popen.send_signal(signal.SIGSTOP)
-        hit = process.running()
-        time.sleep(3 * rng.random())
-        process.popen.send_signal(signal.SIGCONT)
-        status = process.end()
-        if not hit:
-            raise Missed
-        if status != 0:
-            return Outcome(f"status {status}: {process.stderr}", False)
-        return Outcome(layout.difference(process.workdir), False)
+        return paused(process, process.popen.send_signal, layout, rng)
 
     return attempt(fault)
+
+
+def paused(process: Process, send: Callable[[int], object], layout: Layout, rng: random.Random) -> Outcome:
+    """Of a run of which `send` stops a process for up to three seconds."""
+    send(signal.SIGSTOP)
+    hit = process.running()
+    time.sleep(3 * rng.random())
+    send(signal.SIGCONT)
+    status = process.end()
+    if not hit:
+        raise Missed
+    if status != 0:
+        return Outcome(f"status {status}: {process.stderr}", False)
+    return Outcome(layout.difference(process.workdir), False)
