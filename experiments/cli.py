@@ -3,16 +3,19 @@
 import contextlib
 import difflib
 import faulthandler
+import logging
 import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from vae_jax import cluster, parallel
@@ -44,7 +47,8 @@ def run(main: Callable[[], None], *, several_processes: bool = False) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save at the level below
+            absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells every step of a save at the level below
+            _mute_threads_of_saves()
         if len(argv) > 1:
             _fail(f"unexpected arguments: {' '.join(argv[1:])}; every option is a flag, --name=value")
         interruption.listen()
@@ -75,6 +79,20 @@ def run(main: Callable[[], None], *, several_processes: bool = False) -> None:
             _peer_died(error)
 
     app.run(guarded, flags_parser=_parse_flags)
+
+
+def _mute_threads_of_saves() -> None:
+    """Where a save fails, Orbax's threads print a screenful of tracebacks about what `Checkpoints` raises."""
+    shown = sys.unraisablehook
+
+    def show(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            shown(unraisable)
+
+    sys.unraisablehook = show
+    absl_logging.get_absl_logger().addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
 
 
 TOLD_MISTAKE, PEER_DIED = 1, 71  # exit statuses

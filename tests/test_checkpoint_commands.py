@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import jax
 import numpy as np
@@ -76,6 +77,25 @@ def test_a_run_begins_with_the_parameters_of_another(finished, tmp_path):
     assert result.returncode == 0, result.stderr
     for there, here in zip(*(jax.tree.leaves(runs.load(place)[1]) for place in (finished, tmp_path)), strict=True):
         np.testing.assert_allclose(here, there, rtol=0, atol=1e-20)
+
+
+def test_a_save_that_fails_half_way_ends_a_run_with_one_message(tmp_path):
+    """Orbax's threads would print tracebacks by the dozen. The limit on a file's size fails them as a full disk does,
+    and the room that is looked for beforehand is there."""
+    limited = ["bash", "-c", 'ulimit -f 40; exec "$@"', "bash"]
+    workdir = tmp_path / "run"
+    uncached = {k: v for k, v in commands.environment().items() if not k.startswith("JAX_PERSISTENT_CACHE")}
+    result = subprocess.run(
+        [*limited, *commands.command("train", *commands.SMALL, f"--workdir={workdir}")],
+        env=uncached | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+        cwd=commands.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = f"error: {workdir / 'checkpoints'}: File too large; the last checkpoint is kept\n"
+    assert (result.returncode, result.stderr) == (1, told)
+    assert list((workdir / "checkpoints").iterdir()) == []
 
 
 def test_the_parameters_of_another_model_are_no_beginning(finished, tmp_path):

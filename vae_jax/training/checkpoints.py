@@ -122,8 +122,9 @@ class Checkpoints:
         except Exception as error:
             if parallel.is_first_process():
                 self._remove_leftovers()
-            if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-                raise _no_room(self.directory) from error
+            for number in _NO_ROOM:
+                if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                    raise _no_room(self.directory, number) from error
             raise
 
     def metadata(self, step: int) -> dict[str, Any]:
@@ -222,8 +223,12 @@ class Checkpoints:
 _NONE, _ALL_DAMAGED = -1, -2  # as numbers, which one process can tell the others
 
 
-def _no_room(directory: Path) -> OSError:
-    return OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}; the last checkpoint is kept", str(directory))
+# The last is that of a limit on the size of one file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _no_room(directory: Path, number: int = errno.ENOSPC) -> OSError:
+    return OSError(number, f"{os.strerror(number)}; the last checkpoint is kept", str(directory))
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
