@@ -78,7 +78,9 @@ def _scores(
 
     def estimate(rows: np.ndarray) -> evaluation.LogEvidence:
         noise_keys, xs = experiment.observe(keys[rows], images[rows])
-        return evaluation.log_evidence(params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples)
+        return evaluation.log_evidence(
+            params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples, mesh=parallel.local_mesh()
+        )
 
     size = min(len(images), max(_SMALLEST_BLOCK, _BLOCK_SAMPLES // num_samples) * parallel.num_processes())
     blocks = []

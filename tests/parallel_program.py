@@ -15,7 +15,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vae_jax import VAE, cluster, data, losses, parallel, training
+from vae_jax import VAE, cluster, data, evaluation, losses, parallel, training
 from vae_jax.distributions import Bernoulli, DiagonalNormal, standard_normal
 
 NUM_DEVICES, NUM_STEPS, BATCH, NUM_EXAMPLES, PIXELS = 8, 20, 16, 40, 8
@@ -162,6 +162,12 @@ def mean_kl_per_dimension(trained) -> jax.Array:
     return jnp.mean(0.5 * (q.scale**2 + q.mean**2 - 1) - jnp.log(q.scale), axis=0)
 
 
+def evidence(mesh: jax.sharding.Mesh | None) -> dict[str, jax.Array]:
+    """Of thirteen examples, which eight devices cannot divide evenly."""
+    keys, xs = jax.random.split(key(), 13), IMAGES[:13] / np.float32(255)
+    return evaluation.log_evidence(PARAMS, keys, xs, vae=MODEL, num_samples=30, chunk_size=20, mesh=mesh)._asdict()
+
+
 def refusal(backend: str) -> str:
     """What a batch of ten over eight devices is answered with."""
     run = parallel.data_parallel(training.train_steps, mesh=parallel.data_mesh(), backend=backend)
@@ -192,6 +198,9 @@ def main(path: str) -> None:
                 results[f"{make_loss.__name__}/kls"] = jnp.stack(
                     [mean_kl_per_dimension(p) for p in (PARAMS, state.params)]
                 )
+    if not processes:
+        for way, mesh in (("single", None), ("spread", parallel.data_mesh())):
+            results |= {f"evidence/{way}/{name}": values for name, values in evidence(mesh).items()}
     results |= {f"refusal/{backend}": refusal(backend) for backend in parallel.BACKENDS}
     if parallel.is_first_process():
         np.savez(path, **results)

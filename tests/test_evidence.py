@@ -10,13 +10,25 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from arviz_stats.base import array_stats
 
 from tests.statistics_checks import FALSE_ALARMS, assert_mean
-from vae_jax import VAE, evaluation, oracles
+from vae_jax import VAE, evaluation, networks, oracles
 from vae_jax.evaluation import LogEvidence
 
 LATENT, EVENT = 2, 3
 ORACLE = oracles.ppca(jax.random.key(0), latent_dim=LATENT, event_dim=EVENT)
+# The sizes of the groups whose bounds are given, by number of samples.
+BOUND_SIZES = {
+    1: (1,),
+    3: (1, 3),
+    5: (1, 5),
+    20: (1, 5, 20),
+    100: (1, 5, 50, 100),
+    107: (1, 5, 50, 107),
+    600: (1, 5, 50, 500, 600),
+    5000: (1, 5, 50, 500, 5000),
+}
 XS = np.random.default_rng(1).normal(size=(5, EVENT)).astype(np.float32)
 
 
@@ -24,10 +36,8 @@ def keys(num: int, seed: int = 2) -> jax.Array:
     return jax.random.split(jax.random.key(seed), num)
 
 
-def estimate(params, xs: np.ndarray, *, num_samples: int, chunk_size: int = 500, seed: int = 2) -> LogEvidence:
-    drawn = evaluation.log_evidence(
-        params, keys(len(xs), seed), xs, vae=ORACLE.vae, num_samples=num_samples, chunk_size=chunk_size
-    )
+def estimate(params, xs: np.ndarray, *, num_samples: int, seed: int = 2, **options) -> LogEvidence:
+    drawn = evaluation.log_evidence(params, keys(len(xs), seed), xs, vae=ORACLE.vae, num_samples=num_samples, **options)
     return LogEvidence(*(np.asarray(field, np.float64) for field in drawn))
 
 
@@ -62,20 +72,25 @@ def log_weights(num_samples: int, dtype: type = np.float32) -> np.ndarray:
 
 
 def from_weights(log_w: np.ndarray) -> LogEvidence:
-    """The four estimates by their definitions."""
+    """The estimates by their definitions, with ArviZ's k̂."""
     w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
-    num_samples = log_w.shape[1]
+    num_examples, num_samples = log_w.shape
+    groups = (log_w[:, : num_samples // k * k].reshape(num_examples, -1, k) for k in BOUND_SIZES[num_samples])
     return LogEvidence(
         value=scipy.special.logsumexp(log_w, axis=1) - math.log(num_samples),
         standard_error=w.std(axis=1, ddof=1) / w.mean(axis=1) / math.sqrt(num_samples),
         effective_sample_size=w.sum(axis=1) ** 2 / (w**2).sum(axis=1),
-        elbo=log_w.mean(axis=1),
+        # It takes log-likelihoods, whose weights are their inverses.
+        pareto_k=array_stats.psislw(-log_w)[1] if num_samples >= 25 else np.full(num_examples, np.nan),
+        bounds=np.stack(
+            [(scipy.special.logsumexp(g, axis=2) - math.log(g.shape[2])).mean(axis=1) for g in groups], axis=1
+        ),
     )
 
 
 @pytest.mark.parametrize(
     ("num_samples", "chunk_size"),
-    [(100, 7), (100, 64), (100, 1000), (3, 1000), (5, 12)],
+    [(100, 7), (100, 64), (100, 1000), (3, 1000), (5, 12), (107, 5), (107, 50), (600, 60)],
     ids=lambda value: str(value),
 )
 def test_estimates_are_those_of_exactly_the_samples_of_each_key(num_samples, chunk_size):
@@ -165,6 +180,120 @@ def test_the_effective_sample_size_has_its_exact_value(replicates):
     np.testing.assert_allclose(replicates.estimates.effective_sample_size.mean(), exact, rtol=0.01)
 
 
+class TrueTail(NamedTuple):
+    """Estimates from 5,000 samples each of a q whose scale is `width` times that of the posterior.
+
+    For p = N(0, I) and q = N(0, s²I) a weight is e^{(1−s²)χ²/2} times a constant, so that P(w > t) falls as
+    t^{−1/(1−s²)}: the tail index is k = 1 − s².
+    """
+
+    estimates: LogEvidence
+    exact: np.ndarray
+
+    def coverage(self) -> float:
+        """How often the 95% interval holds the truth."""
+        error = np.abs(self.estimates.value - self.exact)
+        return float(np.mean(error < scipy.stats.norm.isf(0.025) * self.estimates.standard_error))
+
+
+REPETITIONS, MANY_SAMPLES = 2000, 5000
+
+
+def with_tail_index(k: float, num_bootstrap: int | None = None) -> TrueTail:
+    params = ORACLE.with_exact_posterior(ORACLE.params)
+    encoder = params["encoder"]
+    scaled = params | {"encoder": encoder | {"log_scale": encoder["log_scale"] + 0.5 * math.log(1 - k)}}
+    weight, mean, scale = decoder()
+    rng = np.random.default_rng(6)
+    xs = rng.normal(size=(REPETITIONS, LATENT)) @ weight.T + mean + scale * rng.normal(size=(REPETITIONS, EVENT))
+    xs = xs.astype(np.float32)
+    if num_bootstrap is not None:
+        xs = xs[:50]
+    drawn = estimate(scaled, xs, num_samples=MANY_SAMPLES, chunk_size=5000, seed=7, num_bootstrap=num_bootstrap)
+    return TrueTail(drawn, exact_evidence(xs))
+
+
+@pytest.mark.parametrize("k", [-0.44, 0.1, 0.2])
+def test_the_interval_holds_the_truth_as_often_as_it_says(k):
+    """Unconditionally, whatever k̂ says."""
+    tail = with_tail_index(k)
+    assert 0.93 < tail.coverage() < 0.97
+    assert np.mean(tail.estimates.pareto_k < evaluation.pareto_k_threshold(MANY_SAMPLES)) > 0.99
+
+
+@pytest.mark.parametrize("k", [0.7, 0.85])
+def test_a_bad_q_says_so(k):
+    """Its interval holds the truth less often than it says, and k̂ tells."""
+    tail = with_tail_index(k)
+    assert tail.coverage() < 0.9
+    assert np.mean(tail.estimates.pareto_k > 0.5) > 0.8
+
+
+def test_the_bootstrap_agrees_with_the_delta_method():
+    """To first order they are one; 400 replicates know a standard deviation to 3.5% each."""
+    bootstrap, delta = with_tail_index(0.1, num_bootstrap=400).estimates, with_tail_index(0.1).estimates
+    ratio = bootstrap.standard_error / delta.standard_error[:50]
+    assert np.abs(ratio - 1).max() < 4.5 * 0.035
+    assert abs(ratio.mean() - 1) < 0.02
+    np.testing.assert_allclose(bootstrap.value, delta.value[:50], rtol=1e-5)
+
+
+def test_the_bootstrap_does_not_depend_on_the_chunks():
+    errors = [
+        estimate(ORACLE.params, XS, num_samples=100, chunk_size=size, num_bootstrap=20).standard_error
+        for size in (5, 1000)
+    ]
+    np.testing.assert_allclose(*errors, rtol=1e-3)
+
+
+def test_each_bound_has_its_exact_mean():
+    """L_k of one latent by quadrature, for every k of the curve; they rise towards the evidence."""
+    oracle = oracles.ppca(jax.random.key(0), latent_dim=1, event_dim=3)
+    x, number, num_samples = jnp.asarray(XS[0]), 2000, 107
+    drawn = evaluation.log_evidence(
+        oracle.params, keys(number, 8), jnp.tile(x, (number, 1)), vae=oracle.vae, num_samples=num_samples
+    )
+    exact = [float(oracle.iwae(oracle.params, x, k)) for k in evaluation.bound_sizes(num_samples)]
+    assert np.all(np.diff([*exact, float(oracle.log_evidence(oracle.params, x))]) > 0)
+    assert_mean(drawn.bounds, exact, resolution=0.02)
+
+
+@pytest.mark.parametrize("k", [-0.3, 0.0, 0.3, 0.7, 1.2])
+@pytest.mark.parametrize("num_samples", [40, 5000])
+def test_pareto_k_is_that_of_arviz(k, num_samples):
+    rng = np.random.default_rng(9)
+    log_weights = scipy.stats.genpareto.rvs(k, size=(4, num_samples), random_state=rng)
+    log_weights = np.log(log_weights + 0.1).astype(np.float32)
+    exact = array_stats.psislw(-log_weights.astype(np.float64))[1]
+    np.testing.assert_allclose(jax.vmap(evaluation.pareto_k)(log_weights), exact, atol=1e-4)
+
+
+def test_memory_does_not_grow_with_the_number_of_samples():
+    """What XLA sets aside for itself, within 5%."""
+    vae = networks.mlp(event_shape=(28, 28, 1), latent_dim=10, hidden=(20,))
+    params = vae.init(jax.random.key(0))
+
+    def temporary(num_samples: int) -> int:
+        estimate = functools.partial(evaluation.log_evidence, vae=vae, num_samples=num_samples)
+        arguments = (params, keys(4), jnp.zeros((4, 28, 28, 1)))
+        return jax.jit(estimate).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+    few = temporary(500)
+    assert few > 500 * 28 * 28 * 4  # the control: one chunk's images, at least
+    assert temporary(50_000) < 1.05 * few
+
+
+def test_pareto_k_of_equal_weights_is_zero_and_of_few_is_not_known():
+    assert evaluation.pareto_k(jnp.full(100, -3.0)) == 0
+    assert np.isnan(evaluation.pareto_k(jnp.arange(24.0)))
+
+
+@pytest.mark.parametrize(("num_samples", "threshold"), [(100, 0.5), (1000, 2 / 3), (5000, 0.7), (10, 0.0)])
+def test_the_threshold_of_pareto_k(num_samples, threshold):
+    """min(1 − 1/log₁₀ K, 0.7)."""
+    assert evaluation.pareto_k_threshold(num_samples) == pytest.approx(threshold)
+
+
 def test_the_elbo_is_unbiased():
     """E3: with a q away from the posterior, the mean over 4,000 keys is the exact L(x)."""
     x = XS[0]
@@ -178,7 +307,7 @@ def test_dataset_evidence_is_the_means_with_the_standard_errors_of_means():
     rng = np.random.default_rng(5)
     values, elbos = (rng.normal(-90, 20, size=7).astype(np.float32) for _ in range(2))
     fields = evaluation.dataset_evidence(
-        LogEvidence(*map(jnp.asarray, (values, values, values, elbos))), num_samples=50
+        LogEvidence(*map(jnp.asarray, (values, values, values, values, np.stack([elbos, values], 1)))), num_samples=50
     )
     exact = {
         "elbo": elbos.mean(dtype=np.float64),
@@ -193,14 +322,14 @@ def test_dataset_evidence_is_the_means_with_the_standard_errors_of_means():
 
 def test_one_example_has_no_standard_error():
     one = jnp.asarray([-80.0])
-    fields = evaluation.dataset_evidence(LogEvidence(one, one, one, one), num_samples=50)
+    fields = evaluation.dataset_evidence(LogEvidence(one, one, one, one, one[:, None]), num_samples=50)
     assert fields.nll == 80.0
     assert math.isnan(fields.nll_standard_error)
 
 
-def bad(xs=XS, num_keys: int = 5, num_samples: int = 2, chunk_size: int = 2):
+def bad(xs=XS, num_keys: int = 5, **options):
     return evaluation.log_evidence(
-        ORACLE.params, keys(num_keys), xs, vae=ORACLE.vae, num_samples=num_samples, chunk_size=chunk_size
+        ORACLE.params, keys(num_keys), xs, vae=ORACLE.vae, **{"num_samples": 2, "chunk_size": 2} | options
     )
 
 
@@ -209,10 +338,13 @@ def bad(xs=XS, num_keys: int = 5, num_samples: int = 2, chunk_size: int = 2):
     [
         ({"num_samples": 0}, "num_samples must be a whole number of at least 1, got 0"),
         ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
+        ({"num_bootstrap": 1}, "num_bootstrap must be a whole number of at least 2, got 1"),
+        ({"xs": XS[:0], "num_keys": 0}, "log_evidence needs at least one example, got none"),
+        ({"xs": np.where(np.eye(5, 3) * [0, 1, 1], np.nan, XS)}, r"got NaN in the examples of rows \[1, 2\]"),
         ({"num_keys": 4}, r"one key for each example: got keys of shape \(4,\) for \[5\] examples"),
         ({"xs": (XS, XS[:3])}, r"one key for each example: got keys of shape \(5,\) for \[3, 5\] examples"),
     ],
-    ids=["no-samples", "no-chunk", "fewer-keys", "torn-examples"],
+    ids=["no-samples", "no-chunk", "one-replicate", "no-examples", "nan", "fewer-keys", "torn-examples"],
 )
 def test_what_cannot_be_estimated_is_refused(options, message):
     with pytest.raises(ValueError, match=message):

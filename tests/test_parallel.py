@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.parallel_program import FLOOR, NUM_DEVICES, OF_ONE_LOSS, OVER_PROCESSES, WAYS
-from vae_jax import parallel
+from vae_jax import evaluation, parallel
 
 TOLERANCE = 1e-5
 LOSSES = ("negative_elbo", "free_bits", "doubly_reparameterized")
@@ -99,6 +99,13 @@ def test_metrics_of_every_step_are_those_of_one_device(results, loss, way):
         expected = results[f"{loss}/single/{name}"]
         assert expected.shape == (20,)
         np.testing.assert_allclose(results[f"{loss}/{way}/{name}"], expected, rtol=1e-5, atol=TOLERANCE, err_msg=name)
+
+
+@pytest.mark.parametrize("name", evaluation.LogEvidence._fields)
+def test_the_evidence_of_examples_divided_among_devices_is_that_of_one_device(results, name):
+    expected = results[f"evidence/single/{name}"]
+    assert len(expected) == 13
+    np.testing.assert_allclose(results[f"evidence/spread/{name}"], expected, rtol=1e-4)
 
 
 def test_free_bits_have_dimensions_above_and_below_the_floor(results):

@@ -52,6 +52,12 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def local_mesh() -> Mesh | None:
+    """A mesh of this process's devices; None where there is one, which nothing is to be divided among."""
+    devices = jax.local_devices()
+    return data_mesh(devices) if len(devices) > 1 else None
+
+
 def axis_name(backend: str) -> str | None:
     """The mapped axis that the step sees: under "jit" the arrays are global and there is none."""
     check_name(backend, "backend", BACKENDS)
@@ -160,6 +166,24 @@ def map_shares(function: Callable[[Any], Any], *arrays: Any) -> Any:
     return jax.tree.map(
         lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:number], multihost_utils.process_allgather(mine)
     )
+
+
+def over_devices(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """`function(shared, *arrays)`, whose every result has a row for each row of the arrays', each device a share.
+
+    For use under `jit`. The rows of every result must depend on `shared` and the same rows of the arrays alone.
+    """
+
+    def divided(shared: Any, *arrays: Any) -> Any:
+        number = jax.tree.leaves(arrays)[0].shape[0]
+        # The last shares are filled with the last row.
+        rows = np.minimum(np.arange(-(-number // mesh.size) * mesh.size), number - 1)
+        specs = (PartitionSpec(), *(PartitionSpec(*mesh.axis_names) for _ in arrays))
+        spread = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=specs[1], check_vma=False)
+        result = spread(shared, *jax.tree.map(lambda leaf: leaf[rows], arrays))
+        return jax.tree.map(lambda leaf: leaf[:number], result)
+
+    return divided
 
 
 def _place(leaf: Any, sharding: NamedSharding) -> jax.Array:

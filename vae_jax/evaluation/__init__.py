@@ -2,8 +2,11 @@
 
 from .evidence import DatasetEvidence as DatasetEvidence
 from .evidence import LogEvidence as LogEvidence
+from .evidence import bound_sizes as bound_sizes
 from .evidence import dataset_evidence as dataset_evidence
 from .evidence import log_evidence as log_evidence
 from .gradients import BlockStatistics as BlockStatistics
 from .gradients import GradientReport as GradientReport
 from .gradients import gradient_report as gradient_report
+from .pareto import pareto_k as pareto_k
+from .pareto import pareto_k_threshold as pareto_k_threshold

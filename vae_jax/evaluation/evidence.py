@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
+from .. import parallel
 from ..keys import check_key
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
+from .checks import check_examples
+from .pareto import k_of_tail, pareto_k_threshold, tail_size
 
 
 class LogEvidence(NamedTuple):
@@ -19,15 +22,24 @@ class LogEvidence(NamedTuple):
 
     Attributes:
       value: log (1/K) Σ w_k, an estimate of log p(x) that is low by about half its squared standard error.
-      standard_error: of `value`, by the delta method; NaN for K = 1.
+      standard_error: of `value`, by the delta method, or by the bootstrap if asked for; NaN for K = 1.
       effective_sample_size: (Σ w)² / Σ w², between 1 and K; a small one says that `value` is too low.
-      elbo: the mean of log w_k, unbiased for L(x) (E3).
+      pareto_k: k̂, how heavy the weights' tail is; above `pareto_k_threshold(K)` neither `value` nor its standard error
+        can be relied on. NaN for K < 25.
+      bounds: the bounds L_k(x) (E_q log of the mean of k weights) for k in `bound_sizes(K)`, each the mean over the
+        ⌊K/k⌋ groups of k of the same samples, hence unbiased; they rise with k and converge to log p(x).
     """
 
     value: Float[Array, " n"]
     standard_error: Float[Array, " n"]
     effective_sample_size: Float[Array, " n"]
-    elbo: Float[Array, " n"]
+    pareto_k: Float[Array, " n"]
+    bounds: Float[Array, "n sizes"]
+
+    @property
+    def elbo(self) -> Float[ArrayLike, " n"]:
+        """The mean of log w_k, unbiased for L(x) = L_1(x) (E3)."""
+        return self.bounds[:, 0]
 
 
 class DatasetEvidence(NamedTuple):
@@ -44,6 +56,15 @@ class DatasetEvidence(NamedTuple):
     num_examples: int
 
 
+def bound_sizes(num_samples: int) -> tuple[int, ...]:
+    """The k of `LogEvidence.bounds`: 1, 5, 50, 500, 5000, … below K, and K."""
+    sizes, size = [1], 5
+    while size < num_samples:
+        sizes.append(size)
+        size *= 10
+    return (*sizes, num_samples) if num_samples > 1 else (1,)
+
+
 def log_evidence(
     params: Params,
     keys: Key[Array, " n"],
@@ -52,11 +73,14 @@ def log_evidence(
     vae: VAE,
     num_samples: int = 5000,
     chunk_size: int = 500,
+    num_bootstrap: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> LogEvidence:
     """log p(x) of each example, by importance sampling from q(z|x): log (1/K) Σ_k p(x, z_k) / q(z_k|x), in nats.
 
     Sample k of an example draws from fold_in(its key, k): the estimate is of exactly `num_samples` samples and, to
-    rounding, the same whatever the chunking. Memory does not grow with `num_samples`.
+    rounding, the same whatever the chunking and the devices. Memory does not grow with `num_samples`, but for the 3√K
+    weights of the tail.
 
     Args:
       params: the model's parameters.
@@ -64,43 +88,88 @@ def log_evidence(
       xs: n examples, with a leading axis.
       vae: the model.
       num_samples: K, at least 1.
-      chunk_size: samples computed at once, over examples and k.
+      chunk_size: the most samples computed at once, over examples and k.
+      num_bootstrap: how many Bayesian bootstrap replicates give the standard error; by default the delta method does.
+      mesh: the devices among which the examples are divided; by default one computes all.
 
     Raises:
-      ValueError: for `num_samples` or `chunk_size` below 1, or keys and examples of different number.
+      ValueError: for counts below 1, no examples, NaN in one, or keys and examples of different number.
       TypeError: for raw uint32 keys.
 
-    Source: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5 (L_5000).
+    Source: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5 (L_5000); Vehtari et al. 2024, JMLR 25(72)
+    (k̂); Rubin 1981, Annals of Statistics 9(1) (the bootstrap, which needs no resampling and so no stored weights).
     """
     num_samples = check_count(num_samples, "num_samples")
     chunk_size = check_count(chunk_size, "chunk_size")
-    num_examples = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
-    if num_examples != {np.shape(keys)[0] if np.ndim(keys) else None}:
-        raise ValueError(
-            f"log_evidence needs one key for each example: got keys of shape {np.shape(keys)} for "
-            f"{sorted(num_examples)} examples"
-        )
-    return _log_evidence(params, keys, xs, vae=vae, num_samples=num_samples, chunk_size=chunk_size)
+    if num_bootstrap is not None:
+        check_count(num_bootstrap, "num_bootstrap", 2)
+    check_examples(keys, xs, "log_evidence")
+    return _log_evidence(
+        params,
+        keys,
+        xs,
+        vae=vae,
+        num_samples=num_samples,
+        chunk_size=chunk_size,
+        num_bootstrap=num_bootstrap,
+        mesh=mesh,
+    )
 
 
 def dataset_evidence(estimate: LogEvidence, *, num_samples: int) -> DatasetEvidence:
     """The data-set figures that papers report, from `log_evidence` with `num_samples`."""
-
-    def mean_and_error(estimates: Float[Array, " n"]) -> tuple[float, float]:
-        values = np.asarray(estimates, np.float64)
-        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return float(values.mean()), float(error)
-
     elbo, elbo_error = mean_and_error(estimate.elbo)
     value, error = mean_and_error(estimate.value)
     return DatasetEvidence(elbo, elbo_error, -value, error, num_samples, len(estimate.value))
 
 
-@partial(jax.jit, static_argnames=("num_samples", "chunk_size"))
-def _log_evidence(params, keys, xs, *, vae: VAE, num_samples: int, chunk_size: int) -> LogEvidence:
-    per_example = min(num_samples, chunk_size)
-    num_chunks = -(-num_samples // per_example)
-    samples = jnp.arange(num_chunks * per_example).reshape(num_chunks, per_example)
+def mean_and_error(estimates: Float[ArrayLike, " n"]) -> tuple[float, float]:
+    """The mean of independent estimates, in float64, and its standard error; NaN for one estimate."""
+    values = np.asarray(estimates, np.float64)
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(values.mean()), float(error)
+
+
+def unreliable(estimate: LogEvidence, *, num_samples: int) -> Bool[ArrayLike, " n"]:
+    """[n] booleans: whose k̂ is above `pareto_k_threshold(num_samples)`."""
+    return estimate.pareto_k > pareto_k_threshold(num_samples)
+
+
+class _Totals(NamedTuple):
+    """Over the samples of one example so far. Logarithms of sums, but for `groups`.
+
+    Attributes:
+      first, second: of the weights and of their squares.
+      largest: the M + 1 largest log-weights, in decreasing order.
+      groups: for each size but the last, the sum of log Σ w over the whole groups.
+      rest: for each size but the last, of the group that is not yet whole.
+      bootstrap: for each replicate, of the weights times g, and of g, its standard exponential variables.
+    """
+
+    first: Array
+    second: Array
+    largest: Array
+    groups: Array
+    rest: Array
+    bootstrap: tuple[Array, Array] | None
+
+
+@partial(jax.jit, static_argnames=("num_samples", "chunk_size", "num_bootstrap", "mesh"))
+def _log_evidence(params, keys, xs, *, mesh: jax.sharding.Mesh | None, **options: Any) -> LogEvidence:
+    estimate = partial(_of_examples, **options)
+    # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
+    with jax.default_matmul_precision("highest"):
+        return (estimate if mesh is None else parallel.over_devices(estimate, mesh))(params, keys, xs)
+
+
+def _of_examples(
+    params: Params, keys: Array, xs: Any, *, vae: VAE, num_samples: int, chunk_size: int, num_bootstrap: int | None
+) -> LogEvidence:
+    *sizes, _ = all_sizes = bound_sizes(num_samples)
+    # Chunks and groups nest: every size divides the chunk or is a multiple of it, unless one chunk holds all.
+    per_chunk = max(size for size in all_sizes if size <= chunk_size)
+    num_chunks = -(-num_samples // per_chunk)
+    samples = jnp.arange(num_chunks * per_chunk).reshape(num_chunks, per_chunk)
 
     def one(example: tuple[Key[Array, ""], Any]) -> LogEvidence:
         key, x = example
@@ -114,25 +183,64 @@ def _log_evidence(params, keys, xs, *, vae: VAE, num_samples: int, chunk_size: i
             check_scalar(log_weight, "p(x|z), p(z) or q(z|x)")
             return jnp.where(sample < num_samples, log_weight, -jnp.inf)
 
-        def chunk(carry, samples):
+        def chunk(so_far: _Totals, samples: Int[Array, " chunk"]) -> tuple[_Totals, None]:
             log_weights = jax.vmap(log_weight)(samples)
-            first = jnp.logaddexp(carry[0], jax.nn.logsumexp(log_weights))
-            second = jnp.logaddexp(carry[1], jax.nn.logsumexp(2 * log_weights))
-            total = carry[2] + jnp.sum(log_weights, where=samples < num_samples)
-            return (first, second, total), None
+            total, done = jax.nn.logsumexp(log_weights), samples[-1] + 1
+            first = jnp.logaddexp(so_far.first, total)
+            second = jnp.logaddexp(so_far.second, jax.nn.logsumexp(2 * log_weights))
+            largest = jax.lax.top_k(jnp.concatenate([so_far.largest, log_weights]), so_far.largest.size)[0]
+            groups, rest = [], []
+            for number, size in enumerate(sizes):
+                if size <= per_chunk:
+                    whole = log_weights[: per_chunk // size * size].reshape(-1, size)
+                    is_whole = samples[size - 1 :: size] < num_samples
+                    groups.append(jnp.sum(jax.nn.logsumexp(whole, axis=1), where=is_whole))
+                    rest.append(so_far.rest[number])
+                else:
+                    joined = jnp.logaddexp(so_far.rest[number], total)
+                    ends = done % size == 0
+                    groups.append(jnp.where(ends & (done <= num_samples), joined, 0))
+                    rest.append(jnp.where(ends, -jnp.inf, joined))
+            totals = _Totals(
+                first, second, largest, so_far.groups + jnp.array(groups), jnp.array(rest), so_far.bootstrap
+            )
+            if so_far.bootstrap is not None:
+                totals = totals._replace(bootstrap=add_replicates(so_far.bootstrap, log_weights, samples))
+            return totals, None
+
+        def add_replicates(so_far, log_weights, samples):
+            # No sample's own key is of this number.
+            stream = jax.random.fold_in(key, num_samples)
+            draw = lambda sample: jax.random.exponential(jax.random.fold_in(stream, sample), so_far[0].shape, dtype)
+            log_g = jnp.where(samples[:, None] < num_samples, jnp.log(jax.vmap(draw)(samples)), -jnp.inf)
+            return tuple(
+                jnp.logaddexp(before, jax.nn.logsumexp(log, axis=0))
+                for before, log in zip(so_far, (log_g + log_weights[:, None], log_g), strict=True)
+            )
 
         dtype = jax.eval_shape(log_weight, samples[0, 0]).dtype
-        start = tuple(jnp.asarray(value, dtype) for value in (-jnp.inf, -jnp.inf, 0.0))
-        (first, second, total), _ = jax.lax.scan(chunk, start, samples)
-        inverse_ess = jnp.exp(second - 2 * first)
-        relative_variance = jnp.maximum(num_samples * inverse_ess - 1, 0) / (num_samples - 1 or jnp.nan)
-        return LogEvidence(
-            value=first - math.log(num_samples),
-            standard_error=jnp.sqrt(relative_variance),
-            effective_sample_size=1 / inverse_ess,
-            elbo=total / num_samples,
+        nothing = lambda *shape: jnp.full(shape, -jnp.inf, dtype)
+        start = _Totals(
+            first=nothing(),
+            second=nothing(),
+            largest=nothing(min(tail_size(num_samples) + 1, num_samples)),
+            groups=jnp.zeros(len(sizes), dtype),
+            rest=nothing(len(sizes)),
+            bootstrap=None if num_bootstrap is None else (nothing(num_bootstrap), nothing(num_bootstrap)),
         )
+        totals, _ = jax.lax.scan(chunk, start, samples)
+        inverse_ess = jnp.exp(totals.second - 2 * totals.first)
+        if totals.bootstrap is None:
+            relative_variance = jnp.maximum(num_samples * inverse_ess - 1, 0) / (num_samples - 1 or jnp.nan)
+            standard_error = jnp.sqrt(relative_variance)
+        else:
+            weighted, weights = totals.bootstrap
+            standard_error = jnp.std(weighted - weights, ddof=1) * (1.0 if num_samples > 1 else jnp.nan)
+        value = totals.first - math.log(num_samples)
+        bounds = [
+            sums / (num_samples // size) - math.log(size) for sums, size in zip(totals.groups, sizes, strict=True)
+        ]
+        pareto_k = k_of_tail(totals.largest)
+        return LogEvidence(value, standard_error, 1 / inverse_ess, pareto_k, jnp.array([*bounds, value]))
 
-    # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.map(one, (keys, xs), batch_size=max(1, chunk_size // per_example))
+    return jax.lax.map(one, (keys, xs), batch_size=max(1, chunk_size // per_chunk))
