@@ -3,6 +3,7 @@
 import errno
 import importlib.metadata
 import math
+import os
 import re
 import shutil
 from functools import partial
@@ -323,6 +324,19 @@ def test_a_want_of_room_is_told_before_anything_is_written(tmp_path, state, monk
                 checkpoints.save(at(2, state), {})
         assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))
         assert checkpoints.newest_good(pytest.fail) == 1
+        checkpoints.save(at(2, state), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+
+
+def test_a_want_of_permission_is_told_before_anything_is_written(tmp_path, state, monkeypatch):
+    """Root may write everywhere, so the system's answer stands in for that to another."""
+    save_all(tmp_path, state, {1: None})
+    with Checkpoints(tmp_path) as checkpoints:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode & os.W_OK))
+            with pytest.raises(PermissionError, match="the last checkpoint is kept"):
+                checkpoints.save(at(2, state), {})
+        assert {path.name for path in tmp_path.iterdir()} == {"1"}
         checkpoints.save(at(2, state), {})
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
 

@@ -95,7 +95,8 @@ class Checkpoints:
         unless it lacks the score that is given now.
 
         Raises:
-          OSError: for a want of room, found before or during this save or the last; what was there is kept.
+          OSError: for a want of room or of permission, found before or during this save or the last; what was there is
+            kept.
         """
         self.wait()
         step = int(state.step)
@@ -104,7 +105,7 @@ class Checkpoints:
         if parallel.from_first(step in self.steps() and (finite is None or self._score(step) is not None)):
             return
         parts = parallel.shared(_parts(state))
-        self._check_room(parts)
+        self._check_place(parts)
         items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
         described = {**metadata, "score": finite, **provenance()}
         # The arrays are on the host when this returns, or views that forbid the reuse of a donated buffer.
@@ -191,11 +192,16 @@ class Checkpoints:
         for path in self.directory.glob(f"[0-9]*{_UNFINISHED}*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _check_room(self, parts: Any) -> None:
+    def _check_place(self, parts: Any) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         needed = _ROOM * sum(leaf.nbytes for leaf in jax.tree.leaves(parts)) + _ROOM_BESIDE
         if shutil.disk_usage(self.directory).free < needed:
             raise _no_room(self.directory)
+        # Orbax's threads would wait five minutes for a folder that one of them could not make.
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(
+                errno.EACCES, f"{os.strerror(errno.EACCES)}; the last checkpoint is kept", str(self.directory)
+            )
 
     def _read(self, step: int, templates: dict[str, Any]) -> dict[str, Any]:
         self._check_fits(step, templates)
