@@ -10,3 +10,6 @@ from .gradients import GradientReport as GradientReport
 from .gradients import gradient_report as gradient_report
 from .pareto import pareto_k as pareto_k
 from .pareto import pareto_k_threshold as pareto_k_threshold
+from .information import InformationEstimate as InformationEstimate
+from .latents import LatentStatistics as LatentStatistics
+from .latents import latent_statistics as latent_statistics

@@ -1,0 +1,161 @@
+"""Divergences of the aggregate posterior q(z) = E_x[q(z|x)], between an estimate from below and one from above."""
+
+import math
+import statistics
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+_LOG_2PI = math.log(2 * math.pi)
+# 95 %, shared among the at most three one-sided bounds that an interval is made of.
+_Z = statistics.NormalDist().inv_cdf(1 - 0.05 / 3)
+_ROUNDING = 1e-4
+
+
+class InformationEstimate(NamedTuple):
+    """Of a quantity that is never negative, in nats, from n examples and one z ~ q(z|x) for each.
+
+    Attributes:
+      value: (lower + upper) / 2, moved into the interval where it is outside. The two are off by ∓C/2n + O(1/n²), with
+        one and the same C, so that their mean is not. NaN where n is too small for that (see `warning`).
+      standard_error: of (lower + upper) / 2, over the examples; NaN where `value` is.
+      lower: an estimate whose expectation is at most the truth.
+      upper: an estimate whose expectation is at least the truth.
+      interval: holds the truth with at least 95 %: `lower` and `upper` with their standard errors, and what else bounds
+        the quantity.
+      warning: why `value` is not to be trusted; None where it is.
+    """
+
+    value: float
+    standard_error: float
+    lower: float
+    upper: float
+    interval: tuple[float, float]
+    warning: str | None
+
+
+class Gaussians(NamedTuple):
+    """q(z|x) of n examples.
+
+    Attributes:
+      mean: its means.
+      scale: the standard deviations of its marginals.
+      whitening: the inverse of its Cholesky factors; None where it factorises.
+    """
+
+    mean: Float[Array, "n d"]
+    scale: Float[Array, "n d"]
+    whitening: Float[Array, "n d d"] | None
+
+    def log_prob(self, z: Float[Array, " d"]) -> tuple[Float[Array, " n"], Float[Array, "n d"]]:
+        """log q(z|x_j) and log q(z_d|x_j) of one z."""
+        error = z[None] - self.mean
+        marginals = -0.5 * (error / self.scale) ** 2 - jnp.log(self.scale) - 0.5 * _LOG_2PI
+        if self.whitening is None:
+            return jnp.sum(marginals, axis=1), marginals
+        noise = jnp.einsum("nde,ne->nd", self.whitening, error)
+        log_det = jnp.sum(jnp.log(jnp.diagonal(self.whitening, axis1=1, axis2=2)), axis=1)
+        return log_det - 0.5 * jnp.sum(noise**2, axis=1) - 0.5 * z.size * _LOG_2PI, marginals
+
+
+class Aggregate(NamedTuple):
+    """log q(z_i) and Σ_d log q(z_id), estimated at n samples z_i ~ q(z|x_i), in nats.
+
+    `included` is the mixture of all n posteriors, too high in expectation as z_i was drawn from one of them;
+    `left_out` that of the n − 1 others, too low by Jensen's inequality.
+    """
+
+    joint_included: Float[np.ndarray, " n"]
+    joint_left_out: Float[np.ndarray, " n"]
+    marginals_included: Float[np.ndarray, " n"]
+    marginals_left_out: Float[np.ndarray, " n"]
+
+
+def aggregate_posterior(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int) -> Aggregate:
+    """The mixtures at every z_i; memory is of the order of n·d + chunk_size²·d."""
+    log_sums = _log_sums(posteriors, z, chunk_size=min(chunk_size, len(z)))
+    (others, others_d), (own, own_d) = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), log_sums)
+    log_n, log_others = math.log(len(z)), math.log(len(z) - 1)
+    return Aggregate(
+        joint_included=np.logaddexp(others, own) - log_n,
+        joint_left_out=others - log_others,
+        marginals_included=np.sum(np.logaddexp(others_d, own_d) - log_n, axis=1),
+        marginals_left_out=np.sum(others_d - log_others, axis=1),
+    )
+
+
+@partial(jax.jit, static_argnames=("chunk_size",))
+def _log_sums(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int):
+    """(log Σ_{j≠i} q(z_i|x_j), the same of each dimension), and the terms j = i."""
+    num, latent = z.shape
+    num_chunks = -(-num // chunk_size)
+
+    def in_chunks(leaf: Array) -> Array:
+        padding = [(0, num_chunks * chunk_size - num)] + [(0, 0)] * (leaf.ndim - 1)
+        return jnp.pad(leaf, padding, mode="edge").reshape(num_chunks, chunk_size, *leaf.shape[1:])
+
+    chunks = jax.tree.map(in_chunks, posteriors)
+    numbers = jnp.arange(num_chunks * chunk_size).reshape(num_chunks, chunk_size)
+
+    def one(example: tuple[Int[Array, ""], Float[Array, " d"], Gaussians]):
+        i, z, own = example
+
+        def add(sums, chunk: tuple[Int[Array, " chunk"], Gaussians]):
+            j, gaussians = chunk
+            joint, marginals = gaussians.log_prob(z)
+            used = (j != i) & (j < num)
+            joint = jnp.where(used, joint, -jnp.inf)
+            marginals = jnp.where(used[:, None], marginals, -jnp.inf)
+            joint, marginals = jax.nn.logsumexp(joint), jax.nn.logsumexp(marginals, axis=0)
+            return (jnp.logaddexp(sums[0], joint), jnp.logaddexp(sums[1], marginals)), None
+
+        start = (jnp.full((), -jnp.inf, z.dtype), jnp.full((latent,), -jnp.inf, z.dtype))
+        sums, _ = jax.lax.scan(add, start, (numbers, chunks))
+        joint, marginals = jax.tree.map(lambda leaf: leaf[None], own).log_prob(z)
+        return sums, (joint[0], marginals[0])
+
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.map(one, (jnp.arange(num), z, posteriors), batch_size=chunk_size)
+
+
+def mean_and_error(terms: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """The mean over n examples, and its standard error."""
+    return float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(len(terms)))
+
+
+def bracket(
+    lower_terms: Float[np.ndarray, " n"],
+    upper_terms: Float[np.ndarray, " n"],
+    *,
+    saturated: bool,
+    bound_terms: Float[np.ndarray, " n"] | None = None,
+) -> InformationEstimate:
+    """An estimate from each example's term of the lower and the upper one; the mean of `bound_terms` is a bound above.
+
+    The errors are those of means of n independent terms, though all terms share one mixture: an example's own first-
+    order effect on the mixture's part, E_q(z)[q(z|x) / q(z)] − 1, is 0 whatever x is.
+    """
+    (lower, lower_error), (upper, upper_error) = mean_and_error(lower_terms), mean_and_error(upper_terms)
+    middle, error = mean_and_error((lower_terms + upper_terms) / 2)
+    low, high = max(0.0, lower - _Z * lower_error), upper + _Z * upper_error
+    if bound_terms is not None:
+        bound, bound_error = mean_and_error(bound_terms)
+        high = min(high, bound + _Z * bound_error)
+    high = max(low, high)
+    num = len(lower_terms)
+    if saturated:
+        warning = (
+            f"saturated: {num} examples show at most log {num} = {math.log(num):.2f} nats of I(x; z), which is near or "
+            f"above that; all that is known is {low:.2f} to {high:.2f} nats. Use more examples"
+        )
+        return InformationEstimate(math.nan, math.nan, lower, upper, (low, high), warning)
+    value, words = min(max(middle, low), high), []
+    if middle < -_ROUNDING:
+        words.append(f"negative: {middle:.2g} nats, set to {value:.2g}; {num} examples do not tell it from 0")
+    if high - low > 2 * max(0.1, 0.1 * value):
+        words.append(f"uncertain: {low:.2f} to {high:.2f} nats. Use more examples than {num}")
+    return InformationEstimate(value, error, lower, upper, (low, high), "; ".join(words) or None)

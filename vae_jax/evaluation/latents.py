@@ -1,0 +1,194 @@
+"""What the latents of a trained model hold."""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+
+from ..distributions import (
+    DiagonalNormal,
+    Distribution,
+    MultivariateNormal,
+    has_closed_form_kl,
+    kl_divergence,
+    kl_per_dimension,
+)
+from ..keys import check_key
+from ..losses.checks import check_count, check_one_example, check_scalar
+from ..model import VAE, Params
+from .information import Gaussians, InformationEstimate, aggregate_posterior, bracket, mean_and_error
+from .rows import check_rows
+
+
+class LatentStatistics(NamedTuple):
+    """Of q(z|x) over n examples, d latent dimensions; in nats, standard errors over examples.
+
+    Attributes:
+      num_examples: n.
+      activity: Cov_x(E_q[z_d]) of each dimension.
+      active: activity > `threshold`.
+      active_units: their number.
+      kl: E_x[KL(q(z|x) ‖ p(z))], the rate.
+      kl_standard_error: of `kl`.
+      kl_per_dimension: E_x[KL(q(z_d|x) ‖ p(z_d))], of the marginals, which add up to `kl` where q and p factorise; None
+        where the prior is not Gaussian, as the next two.
+      kl_per_dimension_standard_error: of `kl_per_dimension`.
+      collapsed: P_x[KL(q(z_d|x) ‖ p(z_d)) < ε] ≥ 1 − δ, of each dimension.
+      mutual_information: I_q(x; z) = E_x[KL(q(z|x) ‖ q(z))].
+      marginal_kl: KL(q(z) ‖ p(z)) = `kl` − I_q(x; z).
+      total_correlation: KL(q(z) ‖ Π_d q(z_d)).
+    """
+
+    num_examples: int
+    activity: Float[np.ndarray, " d"]
+    active: Bool[np.ndarray, " d"]
+    active_units: int
+    kl: float
+    kl_standard_error: float
+    kl_per_dimension: Float[np.ndarray, " d"] | None
+    kl_per_dimension_standard_error: Float[np.ndarray, " d"] | None
+    collapsed: Bool[np.ndarray, " d"] | None
+    mutual_information: InformationEstimate
+    marginal_kl: InformationEstimate
+    total_correlation: InformationEstimate
+
+
+def latent_statistics(
+    params: Params,
+    keys: Key[Array, " n"],
+    xs: Any,
+    *,
+    vae: VAE,
+    threshold: float = 1e-2,
+    epsilon: float = 1e-2,
+    delta: float = 1e-2,
+    chunk_size: int = 100,
+) -> LatentStatistics:
+    """Active units, collapse, KL, mutual information, marginal KL and total correlation, from one z_i ~ q(z|x_i) each.
+
+    With q(z) the aggregate posterior E_x[q(z|x)], log q(z_i) is estimated by the mixture of all n posteriors, in
+    expectation too high, and by that of the n − 1 others, too low. log q(z_i|x_i) − log q(z_i) so is an estimate of
+    I(x; z) from below, at most log n, and from above; likewise log q(z_i) − log p(z_i) and log q(z_i) −
+    Σ_d log q(z_id). All is of the distribution that the examples were drawn from; the lower estimate of I is also the
+    unbiased one for the uniform distribution over these n examples. I ≤ `kl` bounds it too.
+
+    The work grows as n²d (n²d² for a full covariance), memory as nd (nd²).
+
+    Args:
+      params: the model's parameters.
+      keys: one typed key per example, `jax.random.split(key, n)`.
+      xs: n ≥ 2 examples, with a leading axis.
+      vae: the model; q(z|x) is a `DiagonalNormal` or a `MultivariateNormal`, the prior any distribution.
+      threshold: of an active unit's activity.
+      epsilon: ε of the collapse, in nats.
+      delta: δ of the collapse.
+      chunk_size: examples computed at once, and posteriors that they are compared with at once.
+
+    Raises:
+      ValueError: for fewer than two examples, keys of another number, values that are not finite (naming the rows), a
+        q(z|x) that is not Gaussian, a threshold or ε below 0, a δ outside [0, 1), or a `chunk_size` below 1.
+      TypeError: for raw uint32 keys.
+
+    Source: Burda et al. 2016, arXiv:1509.00519, section 5.2 (active units); Lucas et al. 2019, arXiv:1911.02469,
+    definition 1 (collapse); Hoffman and Johnson 2016, ELBO surgery (I and marginal KL); Poole et al. 2019,
+    arXiv:1905.06922, section 2 (the two bounds of I); Chen et al. 2018, arXiv:1802.04942 (total correlation).
+    """
+    for name, value in (("threshold", threshold), ("epsilon", epsilon)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be at least 0 and finite, got {value!r}")
+    if not 0 <= delta < 1:
+        raise ValueError(f"delta must be in [0, 1), got {delta!r}")
+    chunk_size = check_count(chunk_size, "chunk_size")
+    num = check_rows(xs, "xs", 2)
+    if np.shape(keys)[:1] != (num,):
+        raise ValueError(f"latent_statistics needs one key for each of {num} examples: got keys of {np.shape(keys)}")
+    at = _posteriors(params, keys, xs, vae=vae, chunk_size=min(chunk_size, num))
+    check_rows(at, "q(z|x) and p(z), at the examples and their samples,")
+    aggregate = aggregate_posterior(at.gaussians, at.z, chunk_size=chunk_size)
+
+    on_host = lambda leaf: np.asarray(leaf, np.float64)
+    own, prior, kl = on_host(at.log_posterior), on_host(at.log_prior), on_host(at.kl)
+    activity = on_host(at.gaussians.mean).var(axis=0, ddof=1)
+    per_dimension = per_dimension_error = collapsed = None
+    if at.kl_per_dimension is not None:
+        kls = on_host(at.kl_per_dimension)
+        per_dimension, per_dimension_error = kls.mean(axis=0), kls.std(axis=0, ddof=1) / math.sqrt(num)
+        collapsed = np.mean(kls < epsilon, axis=0) >= 1 - delta
+    # Within one nat of its ceiling, an example's own posterior is a third of the mixture.
+    saturated = float(np.mean(own - aggregate.joint_included)) > math.log(num) - 1
+    return LatentStatistics(
+        num_examples=num,
+        activity=activity,
+        active=activity > threshold,
+        active_units=int(np.sum(activity > threshold)),
+        kl=mean_and_error(kl)[0],
+        kl_standard_error=mean_and_error(kl)[1],
+        kl_per_dimension=per_dimension,
+        kl_per_dimension_standard_error=per_dimension_error,
+        collapsed=collapsed,
+        mutual_information=bracket(
+            own - aggregate.joint_included, own - aggregate.joint_left_out, saturated=saturated, bound_terms=kl
+        ),
+        marginal_kl=bracket(aggregate.joint_left_out - prior, aggregate.joint_included - prior, saturated=saturated),
+        total_correlation=bracket(
+            aggregate.joint_left_out - aggregate.marginals_included,
+            aggregate.joint_included - aggregate.marginals_left_out,
+            saturated=saturated,
+        ),
+    )
+
+
+class _AtExamples(NamedTuple):
+    gaussians: Gaussians
+    z: Float[Array, "n d"]
+    log_posterior: Float[Array, " n"]
+    log_prior: Float[Array, " n"]
+    kl: Float[Array, " n"]
+    kl_per_dimension: Float[Array, "n d"] | None
+
+
+@partial(jax.jit, static_argnames=("chunk_size",))
+def _posteriors(params, keys, xs, *, vae: VAE, chunk_size: int) -> _AtExamples:
+    def one(example: tuple[Key[Array, ""], Any]):
+        key, x = example
+        check_key(key)
+        q, prior = vae.encode(params, x), vae.prior(params)
+        marginals, prior_marginals = _marginals(q), _marginals(prior)
+        if marginals is None:
+            raise ValueError(
+                "latent_statistics needs a Gaussian q(z|x), DiagonalNormal or MultivariateNormal, whose density it can "
+                f"take at the samples of all examples; got {type(q).__name__}"
+            )
+        check_one_example(q, prior, key)
+        z = q.sample(key)
+        log_posterior, log_prior = q.log_prob(z), prior.log_prob(z)
+        check_scalar(log_prior, "p(z)")
+        whitening = None
+        if isinstance(q, MultivariateNormal):
+            whitening = jax.scipy.linalg.solve_triangular(q.scale_tril, jnp.eye(q.mean.size), lower=True)
+        return (
+            (marginals.mean, marginals.scale, whitening),
+            jnp.ravel(z),
+            log_posterior,
+            log_prior,
+            kl_divergence(q, prior) if has_closed_form_kl(q, prior) else log_posterior - log_prior,
+            None if prior_marginals is None else kl_per_dimension(marginals, prior_marginals),
+        )
+
+    # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
+    with jax.default_matmul_precision("highest"):
+        gaussians, *rest = jax.lax.map(one, (keys, xs), batch_size=chunk_size)
+        return _AtExamples(Gaussians(*gaussians), *rest)
+
+
+def _marginals(d: Distribution) -> DiagonalNormal | None:
+    """The marginals of a Gaussian, as one over a vector; None for any other distribution."""
+    if isinstance(d, MultivariateNormal):
+        return DiagonalNormal(d.mean, jnp.sqrt(jnp.sum(d.scale_tril**2, axis=1)))
+    if isinstance(d, DiagonalNormal):
+        return DiagonalNormal(jnp.ravel(d.mean), jnp.ravel(jnp.broadcast_to(d.scale, d.event_shape)))
+    return None
