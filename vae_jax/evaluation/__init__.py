@@ -1,5 +1,8 @@
 """Figures of a trained model, each with its error."""
 
+from .collapse import CollapseDiagnosis as CollapseDiagnosis
+from .collapse import diagnose_collapse as diagnose_collapse
+from .collapse import ppca_active_dimensions as ppca_active_dimensions
 from .evidence import DatasetEvidence as DatasetEvidence
 from .evidence import LogEvidence as LogEvidence
 from .evidence import bound_sizes as bound_sizes
@@ -13,3 +16,5 @@ from .pareto import pareto_k_threshold as pareto_k_threshold
 from .information import InformationEstimate as InformationEstimate
 from .latents import LatentStatistics as LatentStatistics
 from .latents import latent_statistics as latent_statistics
+from .probe import LinearProbe as LinearProbe
+from .probe import linear_probe as linear_probe

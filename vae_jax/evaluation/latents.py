@@ -117,7 +117,7 @@ def latent_statistics(
     if at.kl_per_dimension is not None:
         kls = on_host(at.kl_per_dimension)
         per_dimension, per_dimension_error = kls.mean(axis=0), kls.std(axis=0, ddof=1) / math.sqrt(num)
-        collapsed = np.mean(kls < epsilon, axis=0) >= 1 - delta
+        collapsed = np.mean(kls >= epsilon, axis=0) <= delta
     # Within one nat of its ceiling, an example's own posterior is a third of the mixture.
     saturated = float(np.mean(own - aggregate.joint_included)) > math.log(num) - 1
     return LatentStatistics(
