@@ -132,12 +132,23 @@ def test_a_large_beta_is_the_cause_where_ppca_uses_more_at_beta_1():
 def test_scale_and_beta_are_both_causes_where_each_costs_a_dimension():
     diagnosis = informed(trained(1.2, 2.0), 1.2, beta=2.0, annealed=True)
     assert diagnosis[:5] == (("scale", "beta"), 3, 1, 2, 1)
+    assert "at σ = 1.2 and β = 1 pPCA uses 2, and 3 below σ = 1; β too large: at β = 2 pPCA uses 1" in str(diagnosis)
 
 
 def test_a_small_beta_leaves_the_scale_to_blame():
     diagnosis = informed(trained(2.5, 0.5), 2.5, beta=0.5, annealed=True)
     assert diagnosis[:5] == (("scale",), 3, 1, 0, 1)
     assert "at σ = 2.5 and β = 0.5 pPCA uses 1, and 3 below σ = 1.41." in str(diagnosis)
+
+
+def test_a_scale_is_judged_at_a_small_beta_of_training():
+    """At σ = 1.2 pPCA uses 2 dimensions for β = 1, all 3 for β = 0.5."""
+    assert informed(ignoring(), 1.2, beta=0.5, annealed=False).causes == ("optimisation",)
+
+
+def test_a_limit_that_the_active_units_exceed_is_no_cause():
+    assert informed(trained(0.3), 1.2, beta=9.0, annealed=False).causes == ()
+    assert informed(trained(1.2), 1.2, beta=9.0, annealed=False).causes == ("scale",)
 
 
 def test_data_of_few_directions_are_the_cause_whatever_the_scale():

@@ -188,6 +188,7 @@ def test_a_dimension_is_collapsed_where_few_examples_have_a_kl_of_epsilon():
     collapsed = lambda **options: statistics(xs, **options).collapsed.tolist()
     assert collapsed() == [True, False, False]
     assert collapsed(delta=0.02) == [True, True, False]
+    assert collapsed(delta=0.0, epsilon=0.49) == [True, False, False]
     assert collapsed(delta=0.0, epsilon=0.51) == [True, True, True]
 
 
