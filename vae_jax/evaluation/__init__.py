@@ -11,10 +11,10 @@ from .evidence import log_evidence as log_evidence
 from .gradients import BlockStatistics as BlockStatistics
 from .gradients import GradientReport as GradientReport
 from .gradients import gradient_report as gradient_report
-from .pareto import pareto_k as pareto_k
-from .pareto import pareto_k_threshold as pareto_k_threshold
 from .information import InformationEstimate as InformationEstimate
 from .latents import LatentStatistics as LatentStatistics
 from .latents import latent_statistics as latent_statistics
+from .pareto import pareto_k as pareto_k
+from .pareto import pareto_k_threshold as pareto_k_threshold
 from .probe import LinearProbe as LinearProbe
 from .probe import linear_probe as linear_probe
