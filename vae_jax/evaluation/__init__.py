@@ -3,6 +3,10 @@
 from .collapse import CollapseDiagnosis as CollapseDiagnosis
 from .collapse import diagnose_collapse as diagnose_collapse
 from .collapse import ppca_active_dimensions as ppca_active_dimensions
+from .annealing import AnnealedEvidence as AnnealedEvidence
+from .annealing import BidirectionalEvidence as BidirectionalEvidence
+from .annealing import annealed_log_evidence as annealed_log_evidence
+from .annealing import bidirectional_log_evidence as bidirectional_log_evidence
 from .evidence import DatasetEvidence as DatasetEvidence
 from .evidence import LogEvidence as LogEvidence
 from .evidence import bound_sizes as bound_sizes
