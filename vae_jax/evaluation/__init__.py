@@ -12,6 +12,8 @@ from .evidence import LogEvidence as LogEvidence
 from .evidence import bound_sizes as bound_sizes
 from .evidence import dataset_evidence as dataset_evidence
 from .evidence import log_evidence as log_evidence
+from .gaps import InferenceGaps as InferenceGaps
+from .gaps import inference_gaps as inference_gaps
 from .gradients import BlockStatistics as BlockStatistics
 from .gradients import GradientReport as GradientReport
 from .gradients import gradient_report as gradient_report

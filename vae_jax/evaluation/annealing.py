@@ -273,9 +273,8 @@ def _transition(
     step_size = step_size * jax.random.uniform(jitter_key, (), step_size.dtype, 0.8, 1.2)
     leaves = jax.tree.leaves(z)
     inverse_mass = jnp.ones(sum(leaf.size for leaf in leaves), jnp.result_type(*leaves))
-    state, info = hmc.build_kernel()(
-        hmc_key, hmc.init(z, log_density), log_density, step_size, inverse_mass, num_leapfrog
-    )
+    kernel: Any = hmc.build_kernel()  # which is annotated with floats for arrays
+    state, info = kernel(hmc_key, hmc.init(z, log_density), log_density, step_size, inverse_mass, num_leapfrog)
     return state.position, info.acceptance_rate
 
 

@@ -1,0 +1,217 @@
+"""The gaps of inference against linear-Gaussian models, in which the best q of either family has a closed form."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from tests.statistics_checks import FALSE_ALARMS
+from vae_jax import VAE, evaluation, oracles
+from vae_jax.distributions import DiagonalNormal
+from vae_jax.evaluation import AnnealedEvidence, InferenceGaps
+
+ORACLES = {
+    "linear": oracles.linear_gaussian(jax.random.key(6), latent_dim=3, event_dim=3),
+    "linear_10": oracles.linear_gaussian(jax.random.key(1), latent_dim=10, event_dim=3),
+    "ppca": oracles.ppca(jax.random.key(0), latent_dim=2, event_dim=3),
+}
+LINEAR, PPCA = ORACLES["linear"], ORACLES["ppca"]
+XS = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32))
+GIVEN_ERROR = 0.5
+
+
+def keys(num: int, seed: int = 2) -> jax.Array:
+    return jax.random.split(jax.random.key(seed), num)
+
+
+class Exact(NamedTuple):
+    """In float64, of each example; the mean and the precision matrix of p(z|x), which is one for all x."""
+
+    log_evidence: np.ndarray
+    elbo: np.ndarray
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @property
+    def mean_field_gap(self) -> float:
+        """KL of the best diagonal q, which has the precisions' diagonal, to p(z|x): ½ (Σ log Λ_dd − log|Λ|)."""
+        return 0.5 * float(np.sum(np.log(np.diag(self.precision))) - np.linalg.slogdet(self.precision)[1])
+
+
+@functools.cache
+def exact(name: str) -> Exact:
+    oracle = ORACLES[name]
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), oracle.params)
+        xs = jnp.asarray(XS, jnp.float64)
+        of = lambda function: np.asarray([function(params, x) for x in xs])
+        posteriors = [oracle.posterior(params, x) for x in xs]
+        tril = np.asarray(posteriors[0].scale_tril)
+        mean = np.asarray([posterior.mean for posterior in posteriors])
+        return Exact(of(oracle.log_evidence), of(oracle.elbo), mean, np.linalg.inv(tril @ tril.T))
+
+
+@functools.cache
+def mean_field() -> InferenceGaps:
+    """Of 20 replicates of every example, from a q(z|x) of the full family to the best diagonal one."""
+    xs = jnp.tile(XS, (20, 1))
+    return evaluation.inference_gaps(
+        LINEAR.params, keys(len(xs)), xs, vae=LINEAR.vae, num_samples=2000, chunk_size=1000
+    )
+
+
+@functools.cache
+def in_the_family(name: str) -> tuple[InferenceGaps, Exact]:
+    """From q(z|x) to the exact posterior, which is of its family; log p(x) is given, with an error."""
+    oracle, family = ORACLES[name], {"ppca": "diagonal", "linear": "full"}[name]
+    value, one = jnp.asarray(exact(name).log_evidence, jnp.float32), jnp.ones(len(XS))
+    gaps = evaluation.inference_gaps(
+        oracle.params,
+        keys(len(XS)),
+        XS,
+        vae=oracle.vae,
+        family=family,
+        num_samples=2000,
+        log_evidence=AnnealedEvidence(value, GIVEN_ERROR * one, one, one),
+    )
+    return gaps, exact(name)
+
+
+def test_the_best_diagonal_posterior_is_the_mean_field_optimum():
+    """The posterior's mean, and the variances 1 / Λ_dd: narrower than its marginals (Bishop 2006, section 10.1.2)."""
+    best, answer = mean_field().posterior, exact("linear")
+    scale = np.diag(answer.precision) ** -0.5
+    np.testing.assert_allclose((best.mean - np.tile(answer.mean, (20, 1))) / scale[None], 0, atol=0.05)
+    np.testing.assert_allclose(best.scale / scale[None], 1, atol=0.05)
+
+
+@pytest.mark.parametrize("field", ["approximation_gap", "amortization_gap", "log_evidence", "elbo", "refined_elbo"])
+def test_every_figure_is_exact_within_its_standard_error(field):
+    """(value − exact) / standard error is N(0, 1) over 60 replicates: in the mean, in the square, and at its worst."""
+    gaps, answer = mean_field(), exact("linear")
+    gap = answer.mean_field_gap
+    assert gap > 0.05
+    value = {
+        "approximation_gap": np.full(3, gap),
+        "amortization_gap": answer.log_evidence - gap - answer.elbo,
+        "log_evidence": answer.log_evidence,
+        "elbo": answer.elbo,
+        "refined_elbo": answer.log_evidence - gap,
+    }[field]
+    error = np.asarray(getattr(gaps, f"{field}_standard_error"), np.float64)
+    z = (np.asarray(getattr(gaps, field), np.float64) - np.tile(value, 20)) / error
+    least = scipy.stats.norm.isf(FALSE_ALARMS / 2)
+    low, high = scipy.stats.chi2.interval(1 - FALSE_ALARMS, len(z))
+    assert abs(z.sum()) < least * np.sqrt(len(z))
+    assert low < np.sum(z**2) < high
+    assert np.abs(z).max() < scipy.stats.norm.isf(FALSE_ALARMS / (2 * len(z)))
+
+
+@pytest.mark.parametrize("name", ["ppca", "linear"])
+def test_where_the_posterior_is_in_the_family_the_encoder_alone_has_a_gap(name):
+    gaps, answer = in_the_family(name)
+    np.testing.assert_allclose(gaps.approximation_gap, 0, atol=1e-3)
+    z = (gaps.amortization_gap - (answer.log_evidence - answer.elbo)) / gaps.amortization_gap_standard_error
+    assert np.abs(z).max() < scipy.stats.norm.isf(FALSE_ALARMS / (2 * len(z)))
+    np.testing.assert_allclose(gaps.posterior.mean, answer.mean, atol=5e-3)
+    np.testing.assert_allclose(gaps.late_improvement, 0, atol=5e-3)
+
+
+def test_the_gaps_add_up():
+    for gaps in (mean_field(), in_the_family("linear")[0]):
+        total = gaps.log_evidence - gaps.elbo
+        np.testing.assert_allclose(gaps.approximation_gap + gaps.amortization_gap, total, rtol=1e-5, atol=1e-5)
+
+
+def test_an_evidence_that_is_given_is_used_with_its_error():
+    """L(q*) has next to none here, so that of the approximation gap is what was given."""
+    gaps, answer = in_the_family("linear")
+    np.testing.assert_allclose(gaps.log_evidence, answer.log_evidence, rtol=1e-6)
+    np.testing.assert_allclose(gaps.log_evidence_standard_error, GIVEN_ERROR)
+    np.testing.assert_allclose(gaps.approximation_gap_standard_error, GIVEN_ERROR, rtol=1e-3)
+    assert np.all(gaps.amortization_gap_standard_error < 0.5 * GIVEN_ERROR)
+
+
+def test_too_few_steps_show():
+    """L is still on its way up, and the approximation gap, which is 0, too large."""
+    few = evaluation.inference_gaps(
+        PPCA.params, keys(len(XS)), XS, vae=PPCA.vae, family="full", num_steps=10, num_samples=500
+    )
+    assert np.all(few.late_improvement > 0.05)
+    assert np.all(few.approximation_gap > 0.05)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("family", ["diagonal", "full"])
+def test_with_ten_latents_the_gaps_are_those_of_the_closed_forms(family):
+    oracle = ORACLES["linear_10"]
+    gaps = evaluation.inference_gaps(
+        oracle.params,
+        keys(len(XS)),
+        XS,
+        vae=oracle.vae,
+        family=family,
+        num_steps=5000,
+        samples_per_step=64,
+        num_samples=100_000,
+    )
+    gap = exact("linear_10").mean_field_gap if family == "diagonal" else 0.0
+    error = np.asarray(gaps.approximation_gap) - gap
+    assert np.all(np.abs(error) < 0.01 + 4 * gaps.approximation_gap_standard_error)
+
+
+def bad(keys=keys(3), xs=XS, vae: VAE = PPCA.vae, **options) -> InferenceGaps:  # noqa: B008
+    return evaluation.inference_gaps(PPCA.params, keys, xs, vae=vae, **options)
+
+
+def with_q(q) -> VAE:
+    vae = PPCA.vae
+    return VAE(vae.init, lambda params, x: q, vae.decode, lambda params: q)
+
+
+class Other:
+    """Has what a posterior must have, but no coordinates in which to refine it."""
+
+    def sample(self, key):
+        return jax.random.normal(key, (2,))
+
+    def log_prob(self, value):
+        return -jnp.sum(value**2)
+
+
+EVIDENCE = AnnealedEvidence(*[jnp.zeros(2)] * 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"family": "ful"}, "unknown family 'ful'. Did you mean 'full'.* Known: diagonal, full"),
+        ({"num_steps": 0}, "num_steps must be a whole number of at least 1, got 0"),
+        ({"samples_per_step": 0}, "samples_per_step must be a whole number of at least 1, got 0"),
+        ({"num_samples": 1}, "num_samples must be a whole number of at least 2, got 1"),
+        ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+        ({"keys": keys(2)}, r"one key for each example: got keys of shape \(2,\) for \[3\] examples"),
+        ({"xs": XS.at[1].set(jnp.inf)}, "not finite in 1 of 3 rows: 1"),
+        ({"log_evidence": EVIDENCE}, "log_evidence is of 2 examples, but there are 3"),
+        ({"vae": with_q(Other())}, "needs a q.* that is a DiagonalNormal or a MultivariateNormal .*, got Other"),
+        (
+            {"vae": with_q(DiagonalNormal(jnp.zeros((2, 2)), jnp.asarray(1.0)))},
+            r"over a vector, got DiagonalNormal over an event of shape \(2, 2\)",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_has_no_gaps_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        bad(**options)
+
+
+def test_raw_keys_are_refused():
+    raw = jax.random.key_data(keys(3))
+    with pytest.raises(TypeError, match=r"parameter 'keys'|key must be a typed PRNG key"):
+        bad(keys=raw)
