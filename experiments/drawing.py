@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vae_jax import data, figures
+from vae_jax import data, evaluation, figures
 from vae_jax.distributions import kl_per_dimension
 
 from . import setup
+from .assessment import Assessment
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
 _SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 2000, 10, 7, 2**26
@@ -43,6 +44,47 @@ def draw(experiment: setup.Experiment, params: Any, lines: list[dict[str, Any]],
     }
     if prior.event_shape == (2,):
         drawn["manifold"] = _manifold(decode)
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png")
+
+
+def draw_assessment(found: Assessment, num_samples: int, folder: Path) -> None:
+    """Writes the bounds against the number of samples, k̂ of the examples, the KL of each latent dimension, and the
+    inference gaps, as PNG files; none of what was not measured."""
+    sizes = evaluation.bound_sizes(num_samples)
+    means = [evaluation.mean_and_error(found.evidence.bounds[:, number]) for number in range(len(sizes))]
+    pareto_k, latents = np.asarray(found.evidence.pareto_k), found.latents
+    drawn = {
+        "bounds": figures.convergence(sizes, *zip(*means, strict=True), ylabel="nats", title="L_K of the test set")
+    }
+    if np.isfinite(pareto_k).any():
+        drawn["pareto_k"] = figures.histogram(
+            pareto_k,
+            xlabel="k̂ of the importance weights",
+            ylabel="test examples",
+            marked=evaluation.pareto_k_threshold(num_samples),
+        )
+    if latents.kl_per_dimension is not None and latents.kl_per_dimension_standard_error is not None:
+        order = np.argsort(-latents.kl_per_dimension)
+        drawn["kl_per_dimension"] = figures.bars(
+            {"": (latents.kl_per_dimension[order], latents.kl_per_dimension_standard_error[order])},
+            [f"z{number}" for number in order],
+            ylabel="KL(q(z|x) ‖ p(z)), nats",
+            title=f"{latents.active_units} of {len(order)} active",
+        )
+    if found.gaps:
+        columns = [(split, family, gaps) for split, of in found.gaps.items() for family, gaps in of.items()]
+
+        def gap(name: str) -> tuple[np.ndarray, np.ndarray]:
+            means, errors = np.array([evaluation.mean_and_error(getattr(gaps, name)) for *_, gaps in columns]).T
+            return means, errors
+
+        drawn["gaps"] = figures.bars(
+            {"approximation": gap("approximation_gap"), "amortisation": gap("amortization_gap")},
+            [f"{split},\n{family} q*" for split, family, _ in columns],
+            ylabel="nats",
+            title="log p(x) − ELBO, by cause",
+        )
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png")
 

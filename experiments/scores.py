@@ -1,6 +1,7 @@
 """The figures that a run is judged by."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,21 @@ def evaluated_params(state: training.TrainState) -> Any:
     return state.params if state.average is None else state.average
 
 
-def load_evaluated(config: Config, experiment: setup.Experiment, folder: Path, checkpoint: str) -> tuple[int, Any]:
-    """(step, those weights) of a run's checkpoint: "latest", "best" or a step.
+def load_weights(
+    config: Config, experiment: setup.Experiment, folder: Path, *, checkpoint: str, weights: str
+) -> tuple[int, Any]:
+    """(step, "average" or "params") of a run's checkpoint: "latest", "best" or a step.
 
     Raises:
       FileNotFoundError: where there is none.
-      ValueError: where it is damaged, or holds another model.
+      ValueError: where it is damaged, or holds another model, or the run keeps no average.
     """
+    if weights == "average" and config.training.average_decay is None:
+        raise ValueError(f"{folder} is a run without a weight average (training.average_decay); evaluate its params")
     template = jax.eval_shape(experiment.vae.init, jax.random.key(0))
     with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
         step = runs.choose(checkpoints, checkpoint)
-        average = evaluated_weights(config) == "average"
-        return step, checkpoints.restore_params(step, template, average=average)
+        return step, checkpoints.restore_params(step, template, average=weights == "average")
 
 
 def load_params(folder: Path, vae: VAE) -> Any:
@@ -52,13 +56,15 @@ def load_params(folder: Path, vae: VAE) -> Any:
 
 def validation_scores(experiment: setup.Experiment, params: Any) -> dict[str, float]:
     """The ELBO of the validation split and its standard error, with the same noise at every call."""
-    scores = _scores(experiment, params, experiment.dataset.validation, setup.VALIDATION, _VALIDATION_SAMPLES)
+    evidence = log_evidence(experiment, params, experiment.dataset.validation, setup.VALIDATION, _VALIDATION_SAMPLES)
+    scores = evaluation.dataset_evidence(evidence, num_samples=_VALIDATION_SAMPLES)
     return {"elbo": scores.elbo, "elbo_standard_error": scores.elbo_standard_error}
 
 
 def test_scores(experiment: setup.Experiment, params: Any, *, num_samples: int) -> evaluation.DatasetEvidence:
     """ELBO and importance-sampled negative log-likelihood of the test split, with standard errors."""
-    return _scores(experiment, params, experiment.dataset.test, setup.TEST, num_samples)
+    evidence = log_evidence(experiment, params, experiment.dataset.test, setup.TEST, num_samples)
+    return evaluation.dataset_evidence(evidence, num_samples=num_samples)
 
 
 def params_sha256(params: Any) -> str:
@@ -69,26 +75,31 @@ def params_sha256(params: Any) -> str:
     return digest.hexdigest()
 
 
-def _scores(
+def log_evidence(
     experiment: setup.Experiment, params: Any, split: Split, purpose: int, num_samples: int
-) -> evaluation.DatasetEvidence:
-    """Block by block, each process a share of each, so that a signal is noticed and progress seen."""
-    images, params = split.images, parallel.whole(params)
-    keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(images))
+) -> evaluation.LogEvidence:
+    """Of every example of a split, with the noise of a purpose."""
+    keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(split.images))
+    params = parallel.whole(params)
 
     def estimate(rows: np.ndarray) -> evaluation.LogEvidence:
-        noise_keys, xs = experiment.observe(keys[rows], images[rows])
+        noise_keys, xs = experiment.observe(keys[rows], split.images[rows])
         return evaluation.log_evidence(
             params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples, mesh=parallel.local_mesh()
         )
 
-    size = min(len(images), max(_SMALLEST_BLOCK, _BLOCK_SAMPLES // num_samples) * parallel.num_processes())
+    return by_blocks(estimate, len(split.images), max(_SMALLEST_BLOCK, _BLOCK_SAMPLES // num_samples))
+
+
+def by_blocks(function: Callable[[np.ndarray], Any], number: int, size: int) -> Any:
+    """`function(rows)` of the rows below `number`, a pytree with a row for each: in blocks of `size` for each process,
+    so that a signal is noticed and progress seen."""
+    size = min(number, size * parallel.num_processes())
     blocks = []
-    for start in range(0, len(images), size):
+    for start in range(0, number, size):
         interruption.check()
         watchdog.progress()
-        # The last block is filled with the last image, so that all are compiled once.
-        rows = np.minimum(np.arange(start, start + size), len(images) - 1)
-        blocks.append(jax.tree.map(np.asarray, parallel.map_shares(estimate, rows)))
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(images)], *blocks)
-    return evaluation.dataset_evidence(whole, num_samples=num_samples)
+        # The last block is filled with the last row, so that all are compiled once.
+        rows = np.minimum(np.arange(start, start + size), number - 1)
+        blocks.append(jax.tree.map(np.asarray, parallel.map_shares(function, rows)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:number], *blocks)

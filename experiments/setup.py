@@ -34,7 +34,7 @@ BOUNDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 _OF_BETA = ("beta_schedule", "beta_anneal_steps", "beta_cycles", "free_bits")
 
 # The run's keys: each purpose folds its own number into the key of the seed.
-INIT, TRAINING, VALIDATION, TEST, FIGURES = range(5)
+INIT, TRAINING, VALIDATION, TEST, FIGURES, EVALUATION = range(6)
 # Fixed binarisation makes a data set, the same for every run.
 FIXED_BINARIZATION_SEED = 0
 _AVERAGED_BYTES = 2**28

@@ -13,7 +13,7 @@ from .cli import UserError, differences
 from .config import Config, from_dict, to_dict
 
 CONFIG, METRICS, CHECKPOINTS, FIGURES = "config.json", "metrics.jsonl", "checkpoints", "figures"
-SUMMARY, EVALUATION = "summary.json", "evaluation.json"
+SUMMARY, EVALUATION, TABLES = "summary.json", "evaluation.json", "evaluation"
 _LOCK = ".lock"
 
 

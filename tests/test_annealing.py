@@ -163,9 +163,9 @@ def with_nan(*rows: int) -> np.ndarray:
     ("options", "message"),
     [
         ({"start": "posteriors"}, "unknown start 'posteriors'. Did you mean 'posterior'.* Known: prior, posterior"),
-        ({"keys": keys(2)}, r"one key for each example: got keys of shape \(2,\) for \[3\] examples"),
-        ({"keys": keys(3)[:0], "xs": XS[:0]}, r"one key for each example: got keys of shape \(0,\) for \[0\] examples"),
-        ({"xs": with_nan(0, 2)}, "not finite in 2 of 3 rows: 0, 2"),
+        ({"keys": keys(2)}, r"one key for each example: got keys of shape \(2,\) for 3 examples"),
+        ({"keys": keys(3)[:0], "xs": XS[:0]}, "xs must have at least 1 rows, got 0"),
+        ({"xs": with_nan(0, 2)}, "xs must be finite; 2 of 3 rows are not: 0, 2"),
     ],
     ids=["start", "fewer-keys", "no-example", "nan"],
 )

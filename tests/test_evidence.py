@@ -27,6 +27,7 @@ BOUND_SIZES = {
     100: (1, 5, 50, 100),
     107: (1, 5, 50, 107),
     600: (1, 5, 50, 500, 600),
+    980: (1, 5, 50, 500, 980),
     5000: (1, 5, 50, 500, 5000),
 }
 XS = np.random.default_rng(1).normal(size=(5, EVENT)).astype(np.float32)
@@ -90,7 +91,7 @@ def from_weights(log_w: np.ndarray) -> LogEvidence:
 
 @pytest.mark.parametrize(
     ("num_samples", "chunk_size"),
-    [(100, 7), (100, 64), (100, 1000), (3, 1000), (5, 12), (107, 5), (107, 50), (600, 60)],
+    [(100, 7), (100, 64), (100, 1000), (3, 1000), (5, 12), (107, 5), (107, 50), (600, 60), (980, 60)],
     ids=lambda value: str(value),
 )
 def test_estimates_are_those_of_exactly_the_samples_of_each_key(num_samples, chunk_size):
@@ -339,10 +340,10 @@ def bad(xs=XS, num_keys: int = 5, **options):
         ({"num_samples": 0}, "num_samples must be a whole number of at least 1, got 0"),
         ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
         ({"num_bootstrap": 1}, "num_bootstrap must be a whole number of at least 2, got 1"),
-        ({"xs": XS[:0], "num_keys": 0}, "log_evidence needs at least one example, got none"),
-        ({"xs": np.where(np.eye(5, 3) * [0, 1, 1], np.nan, XS)}, r"got NaN in the examples of rows \[1, 2\]"),
-        ({"num_keys": 4}, r"one key for each example: got keys of shape \(4,\) for \[5\] examples"),
-        ({"xs": (XS, XS[:3])}, r"one key for each example: got keys of shape \(5,\) for \[3, 5\] examples"),
+        ({"xs": XS[:0], "num_keys": 0}, "xs must have at least 1 rows, got 0"),
+        ({"xs": np.where(np.eye(5, 3) * [0, 1, 1], np.nan, XS)}, "xs must be finite; 2 of 5 rows are not: 1, 2"),
+        ({"num_keys": 4}, r"one key for each example: got keys of shape \(4,\) for 5 examples"),
+        ({"xs": (XS, XS[:3])}, r"xs must have one leading axis, the examples; got lengths \[\(3,\), \(5,\)\]"),
     ],
     ids=["no-samples", "no-chunk", "one-replicate", "no-examples", "nan", "fewer-keys", "torn-examples"],
 )

@@ -206,8 +206,8 @@ EVIDENCE = AnnealedEvidence(*[jnp.zeros(2)] * 4)
         ({"num_samples": 1}, "num_samples must be a whole number of at least 2, got 1"),
         ({"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
-        ({"keys": keys(2)}, r"one key for each example: got keys of shape \(2,\) for \[3\] examples"),
-        ({"xs": XS.at[1].set(jnp.inf)}, "not finite in 1 of 3 rows: 1"),
+        ({"keys": keys(2)}, r"one key for each example: got keys of shape \(2,\) for 3 examples"),
+        ({"xs": XS.at[1].set(jnp.inf)}, "xs must be finite; 1 of 3 rows are not: 1"),
         ({"log_evidence": EVIDENCE}, "log_evidence is of 2 examples, but there are 3"),
         ({"vae": with_q(Other())}, "needs a q.* that is a DiagonalNormal or a MultivariateNormal .*, got Other"),
         (

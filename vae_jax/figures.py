@@ -81,6 +81,59 @@ def power_laws(
     return figure
 
 
+def convergence(
+    num_samples: Sequence[int], bounds: Sequence[float], errors: Sequence[float], *, ylabel: str, title: str = ""
+) -> Figure:
+    """A bound against its number of samples, on a logarithmic axis, with a band of two standard errors."""
+    figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
+    axes = figure.add_subplot(xlabel="samples K", ylabel=ylabel, title=title, xscale="log")
+    low, high = (np.asarray(bounds) + sign * np.nan_to_num(np.asarray(errors)) for sign in (-2, 2))
+    axes.fill_between(num_samples, low, high, alpha=0.2)
+    axes.plot(num_samples, bounds, marker="o")
+    axes.set_xticks(num_samples, [str(number) for number in num_samples], minor=False)
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def bars(
+    groups: Mapping[str, tuple[Float[ArrayLike, " bars"], Float[ArrayLike, " bars"]]],
+    labels: Sequence[str],
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+) -> Figure:
+    """For each name (heights, errors) of bars at the labels, side by side, with lines of two errors."""
+    figure = Figure(figsize=(max(6.0, 0.14 * len(labels) * len(groups)), 4), layout="constrained", dpi=150)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title)
+    width = 0.8 / len(groups)
+    for number, (name, (heights, errors)) in enumerate(groups.items()):
+        places = np.arange(len(labels)) + (number - (len(groups) - 1) / 2) * width
+        axes.bar(places, np.asarray(heights), width, yerr=2 * np.nan_to_num(np.asarray(errors)), label=name)
+    axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=90 if len(labels) > 12 else 0)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.grid(alpha=0.3, axis="y")
+    if len(groups) > 1:
+        axes.legend()
+    return figure
+
+
+def histogram(
+    values: Float[ArrayLike, " n"], *, xlabel: str, ylabel: str = "", title: str = "", marked: float | None = None
+) -> Figure:
+    """How often values occur, with one value marked; those that are not finite are left out."""
+    figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title)
+    finite = np.asarray(values)[np.isfinite(values)]
+    axes.hist(finite, bins=40)
+    if marked is not None:
+        axes.axvline(marked, color="black", linestyle="--", label=f"{marked:.2g}")
+        axes.legend()
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def latent_scatter(
     points: Float[ArrayLike, "n 2"],
     labels: Int[ArrayLike, " n"] | None = None,

@@ -1,17 +1,18 @@
 """Figures of a trained model, each with its error."""
 
-from .collapse import CollapseDiagnosis as CollapseDiagnosis
-from .collapse import diagnose_collapse as diagnose_collapse
-from .collapse import ppca_active_dimensions as ppca_active_dimensions
 from .annealing import AnnealedEvidence as AnnealedEvidence
 from .annealing import BidirectionalEvidence as BidirectionalEvidence
 from .annealing import annealed_log_evidence as annealed_log_evidence
 from .annealing import bidirectional_log_evidence as bidirectional_log_evidence
+from .collapse import CollapseDiagnosis as CollapseDiagnosis
+from .collapse import diagnose_collapse as diagnose_collapse
+from .collapse import ppca_active_dimensions as ppca_active_dimensions
 from .evidence import DatasetEvidence as DatasetEvidence
 from .evidence import LogEvidence as LogEvidence
 from .evidence import bound_sizes as bound_sizes
 from .evidence import dataset_evidence as dataset_evidence
 from .evidence import log_evidence as log_evidence
+from .evidence import mean_and_error as mean_and_error
 from .gaps import InferenceGaps as InferenceGaps
 from .gaps import inference_gaps as inference_gaps
 from .gradients import BlockStatistics as BlockStatistics

@@ -15,7 +15,7 @@ from ..keys import check_key
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
 from ..names import check_name
-from .examples import check_finite, check_keys
+from .checks import check_examples
 
 _STARTS = ("prior", "posterior")
 # Beskos et al. 2013, Bernoulli 19(5A): the most efficient acceptance of HMC tends to 0.651 in high dimensions.
@@ -118,8 +118,7 @@ def annealed_log_evidence(
     decoders, and the schedule: Wu, Burda, Salakhutdinov and Grosse 2017, arXiv:1611.04273.
     """
     options = _check_options(num_temperatures, num_chains, num_leapfrog, start, chunk_size)
-    check_keys(keys, xs, "annealed_log_evidence")
-    check_finite(xs, "annealed_log_evidence")
+    check_examples(keys, xs, "annealed_log_evidence")
     return _annealed(params, keys, xs, vae=vae, **options)
 
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
+from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from .. import parallel
 from ..keys import check_key
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
 from .checks import check_examples
-from .pareto import k_of_tail, pareto_k_threshold, tail_size
+from .pareto import k_of_tail, tail_size
 
 
 class LogEvidence(NamedTuple):
@@ -128,11 +128,6 @@ def mean_and_error(estimates: Float[ArrayLike, " n"]) -> tuple[float, float]:
     values = np.asarray(estimates, np.float64)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return float(values.mean()), float(error)
-
-
-def unreliable(estimate: LogEvidence, *, num_samples: int) -> Bool[ArrayLike, " n"]:
-    """[n] booleans: whose k̂ is above `pareto_k_threshold(num_samples)`."""
-    return estimate.pareto_k > pareto_k_threshold(num_samples)
 
 
 class _Totals(NamedTuple):

@@ -16,8 +16,8 @@ from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
 from ..names import check_name
 from .annealing import AnnealedEvidence
+from .checks import check_examples
 from .evidence import LogEvidence
-from .examples import check_finite, check_keys
 
 _FAMILIES = ("diagonal", "full")
 
@@ -118,8 +118,7 @@ def inference_gaps(
     }
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
-    check_keys(keys, xs, "inference_gaps")
-    check_finite(xs, "inference_gaps")
+    check_examples(keys, xs, "inference_gaps")
     evidence = None if log_evidence is None else (log_evidence.value, log_evidence.standard_error)
     if evidence is not None and evidence[0].shape != keys.shape:
         raise ValueError(f"log_evidence is of {len(evidence[0])} examples, but there are {len(keys)}")

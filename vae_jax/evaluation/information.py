@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .evidence import mean_and_error
+
 _LOG_2PI = math.log(2 * math.pi)
 # 95 %, shared among the at most three one-sided bounds that an interval is made of.
 _Z = statistics.NormalDist().inv_cdf(1 - 0.05 / 3)
@@ -120,11 +122,6 @@ def _log_sums(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int)
 
     with jax.default_matmul_precision("highest"):
         return jax.lax.map(one, (jnp.arange(num), z, posteriors), batch_size=chunk_size)
-
-
-def mean_and_error(terms: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """The mean over n examples, and its standard error."""
-    return float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(len(terms)))
 
 
 def bracket(

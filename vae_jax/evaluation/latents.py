@@ -20,8 +20,9 @@ from ..distributions import (
 from ..keys import check_key
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
-from .information import Gaussians, InformationEstimate, aggregate_posterior, bracket, mean_and_error
-from .rows import check_rows
+from .checks import check_examples, check_rows
+from .evidence import mean_and_error
+from .information import Gaussians, InformationEstimate, aggregate_posterior, bracket
 
 
 class LatentStatistics(NamedTuple):
@@ -103,9 +104,7 @@ def latent_statistics(
     if not 0 <= delta < 1:
         raise ValueError(f"delta must be in [0, 1), got {delta!r}")
     chunk_size = check_count(chunk_size, "chunk_size")
-    num = check_rows(xs, "xs", 2)
-    if np.shape(keys)[:1] != (num,):
-        raise ValueError(f"latent_statistics needs one key for each of {num} examples: got keys of {np.shape(keys)}")
+    num = check_examples(keys, xs, "latent_statistics", 2)
     at = _posteriors(params, keys, xs, vae=vae, chunk_size=min(chunk_size, num))
     check_rows(at, "q(z|x) and p(z), at the examples and their samples,")
     aggregate = aggregate_posterior(at.gaussians, at.z, chunk_size=chunk_size)
