@@ -2,7 +2,8 @@
 
 Both run in one process, interleaved, each as one compiled loop; the medians and their ratio are printed. The products
 are those of the forward and backward pass at their own shapes; what is above 1 is all else: noise, element-wise work,
-the optimiser, the gather of the batch. Then steps of the IWAE bound with each gradient estimator, over a pathwise one.
+the optimiser, the gather of the batch. Then steps of the IWAE bound with each gradient estimator, over a pathwise one;
+and log p(x) by importance sampling, over the matrix products of its decoder.
 """
 
 import functools
@@ -17,7 +18,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from vae_jax import data, losses, networks, training
+from vae_jax import VAE, data, evaluation, losses, networks, training
 
 from . import cli
 
@@ -59,6 +60,7 @@ def main() -> None:
             flush=True,
         )
     estimators(Case((200, 200), 50, "tanh", 20, dynamic=True), num_samples=50)
+    evidence(Case((200, 200), 50, "tanh", 20, dynamic=False), num_samples=5000)
 
 
 def estimators(case: Case, *, num_samples: int) -> None:
@@ -70,6 +72,23 @@ def estimators(case: Case, *, num_samples: int) -> None:
     milliseconds = interleaved(timed, rounds=_ROUNDS.value, steps=_STEPS.value // 3 + 1)
     costs = ", ".join(f"{name} {value / milliseconds['pathwise']:.2f}" for name, value in milliseconds.items())
     print(f"{case}, IWAE with K = {num_samples}, over a pathwise step of {milliseconds['pathwise']:.2f}: {costs}")
+
+
+def evidence(case: Case, *, num_samples: int) -> None:
+    """Prints what log p(x) of an image costs, over the products of as many samples with the decoder's matrices."""
+    vae, number = _mlp(case), case.batch_size
+    params, keys = vae.init(jax.random.key(0)), jax.random.split(jax.random.key(1), number)
+    xs = jnp.asarray(np.random.RandomState(0).randint(0, 2, (number, 28, 28, 1)), jnp.float32)
+    timed = {
+        "evidence": functools.partial(evaluation.log_evidence, params, keys, xs, vae=vae, num_samples=num_samples),
+        "products": decoder_products(case, number * num_samples),
+    }
+    milliseconds = interleaved(timed, rounds=_ROUNDS.value, steps=number)
+    ratio = milliseconds["evidence"] / milliseconds["products"]
+    print(
+        f"{case}, L{num_samples} of one image: {milliseconds['evidence']:.2f}, "
+        f"products {milliseconds['products']:.2f}, ratio {ratio:.2f}"
+    )
 
 
 def _iwae(gradient: str, num_samples: int) -> Callable[..., Any]:
@@ -91,10 +110,7 @@ def interleaved(timed: dict[str, Callable[[], Any]], *, rounds: int, steps: int)
 
 def training_step(case: Case, steps: int, loss: Callable[..., Any] = losses.negative_elbo) -> Callable[[], Any]:
     """`steps` training steps with Adam in one compiled loop, as a run makes them."""
-    vae = networks.mlp(
-        event_shape=(28, 28, 1), latent_dim=case.latent_dim, hidden=case.hidden, activation=case.activation
-    )
-    batch_loss = losses.over_batch(loss)
+    vae, batch_loss = _mlp(case), losses.over_batch(loss)
 
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array) -> Any:
         if not case.dynamic:
@@ -120,7 +136,7 @@ def matrix_products(case: Case, steps: int) -> Callable[[], Any]:
     """The step's matrix products alone, `steps` times in one compiled loop."""
     hidden, latent = case.hidden, case.latent_dim
     encoder = [*zip((784, *hidden), hidden, strict=False), (hidden[-1], latent), (hidden[-1], latent)]
-    decoder = [*zip((latent, *hidden[::-1]), (*hidden[::-1], 784), strict=True)]
+    decoder = _decoder_shapes(case)
     rng = np.random.RandomState(0)
 
     def normal(*shape: int) -> jax.Array:
@@ -146,6 +162,30 @@ def matrix_products(case: Case, steps: int) -> Callable[[], Any]:
 
     run = jax.jit(lambda operands: jax.lax.fori_loop(0, steps, body, operands))
     return lambda: run(operands)
+
+
+def decoder_products(case: Case, num_samples: int) -> Callable[[], Any]:
+    """The decoder's matrix products of this many samples, in chunks as `log_evidence` takes them."""
+    shapes, chunk = _decoder_shapes(case), 500
+    weights = [jax.random.normal(jax.random.key(number), shape) for number, shape in enumerate(shapes)]
+
+    def body(_: int, z: jax.Array) -> jax.Array:
+        output = functools.reduce(jnp.matmul, weights, z)
+        return z.at[0, 0].add(1e-9 * output[0, 0])
+
+    run = jax.jit(lambda z: jax.lax.fori_loop(0, num_samples // chunk, body, z))
+    z = jax.random.normal(jax.random.key(len(weights)), (chunk, case.latent_dim))
+    return lambda: run(z)
+
+
+def _decoder_shapes(case: Case) -> list[tuple[int, int]]:
+    return [*zip((case.latent_dim, *case.hidden[::-1]), (*case.hidden[::-1], 784), strict=True)]
+
+
+def _mlp(case: Case) -> VAE:
+    return networks.mlp(
+        event_shape=(28, 28, 1), latent_dim=case.latent_dim, hidden=case.hidden, activation=case.activation
+    )
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def bars(
     axes.axhline(0, color="black", linewidth=0.8)
     axes.grid(alpha=0.3, axis="y")
     if len(groups) > 1:
-        axes.legend()
+        figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
