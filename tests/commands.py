@@ -33,6 +33,9 @@ SMALL = (
     "--config.evaluation.num_samples=20",
 )
 
+# What makes an evaluation quick: neither annealing nor inference gaps.
+NO_CHAINS = ("--annealed_examples=0", "--gap_examples=0")
+
 
 @atexit.register
 def forget_what_was_compiled() -> None:

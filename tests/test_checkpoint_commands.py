@@ -55,7 +55,7 @@ def test_a_folder_without_checkpoints_has_no_list(tmp_path, named):
 
 def test_evaluate_takes_the_checkpoint_that_it_is_told(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    result = commands.run("evaluate", f"--workdir={tmp_path / 'run'}", "--checkpoint=40")
+    result = commands.run("evaluate", f"--workdir={tmp_path / 'run'}", "--checkpoint=40", *commands.NO_CHAINS)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["step"] == 40
 

@@ -22,11 +22,9 @@ ORACLE = oracles.ppca(jax.random.key(0), latent_dim=LATENT, event_dim=EVENT)
 BOUND_SIZES = {
     1: (1,),
     3: (1, 3),
-    5: (1, 5),
     20: (1, 5, 20),
     100: (1, 5, 50, 100),
     107: (1, 5, 50, 107),
-    600: (1, 5, 50, 500, 600),
     980: (1, 5, 50, 500, 980),
     5000: (1, 5, 50, 500, 5000),
 }
@@ -91,7 +89,7 @@ def from_weights(log_w: np.ndarray) -> LogEvidence:
 
 @pytest.mark.parametrize(
     ("num_samples", "chunk_size"),
-    [(100, 7), (100, 64), (100, 1000), (3, 1000), (5, 12), (107, 5), (107, 50), (600, 60), (980, 60)],
+    [(100, 7), (100, 1000), (3, 1000), (107, 50), (980, 60)],
     ids=lambda value: str(value),
 )
 def test_estimates_are_those_of_exactly_the_samples_of_each_key(num_samples, chunk_size):
@@ -259,11 +257,11 @@ def test_each_bound_has_its_exact_mean():
     assert_mean(drawn.bounds, exact, resolution=0.02)
 
 
-@pytest.mark.parametrize("k", [-0.3, 0.0, 0.3, 0.7, 1.2])
 @pytest.mark.parametrize("num_samples", [40, 5000])
-def test_pareto_k_is_that_of_arviz(k, num_samples):
+def test_pareto_k_is_that_of_arviz(num_samples):
     rng = np.random.default_rng(9)
-    log_weights = scipy.stats.genpareto.rvs(k, size=(4, num_samples), random_state=rng)
+    shapes = np.repeat([-0.3, 0.0, 0.3, 0.7, 1.2], 4)[:, None]
+    log_weights = scipy.stats.genpareto.rvs(shapes, size=(20, num_samples), random_state=rng)
     log_weights = np.log(log_weights + 0.1).astype(np.float32)
     exact = array_stats.psislw(-log_weights.astype(np.float64))[1]
     np.testing.assert_allclose(jax.vmap(evaluation.pareto_k)(log_weights), exact, atol=1e-4)

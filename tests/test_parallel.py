@@ -105,7 +105,7 @@ def test_metrics_of_every_step_are_those_of_one_device(results, loss, way):
 def test_the_evidence_of_examples_divided_among_devices_is_that_of_one_device(results, name):
     expected = results[f"evidence/single/{name}"]
     assert len(expected) == 13
-    np.testing.assert_allclose(results[f"evidence/spread/{name}"], expected, rtol=1e-4)
+    np.testing.assert_allclose(results[f"evidence/spread/{name}"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_free_bits_have_dimensions_above_and_below_the_floor(results):

@@ -135,11 +135,11 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
 
 def test_evaluate_writes_its_figures_of_the_newest_checkpoint(finished):
     workdir, _ = finished
-    result = commands.run("evaluate", f"--workdir={workdir}", "--num_samples=20")
+    result = commands.run("evaluate", f"--workdir={workdir}", "--num_samples=20", *commands.NO_CHAINS)
     assert result.returncode == 0, result.stderr
     evaluation = json.loads((workdir / "evaluation.json").read_text())
     assert evaluation["step"] == 60
-    assert evaluation["test"] == summary(workdir)["test"]
+    assert evaluation["test"].items() > summary(workdir)["test"].items()
 
 
 def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
@@ -147,7 +147,7 @@ def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
     trained = commands.run("train", *commands.SMALL, f"--workdir={workdir}", devices=4)
     assert trained.returncode == 0, trained.stderr
     written = summary(workdir)
-    evaluated = commands.run("evaluate", f"--workdir={workdir}")
+    evaluated = commands.run("evaluate", f"--workdir={workdir}", *commands.NO_CHAINS)
     assert evaluated.returncode == 0, evaluated.stderr
     elbo = json.loads((workdir / "evaluation.json").read_text())["test"]["elbo"]
     np.testing.assert_allclose(elbo, written["test"]["elbo"], rtol=1e-5)

@@ -104,6 +104,8 @@ def log_evidence(
     if num_bootstrap is not None:
         check_count(num_bootstrap, "num_bootstrap", 2)
     check_examples(keys, xs, "log_evidence")
+    if mesh is not None:
+        params, keys, xs = parallel.replicate((params, keys, xs), mesh)
     return _log_evidence(
         params,
         keys,
@@ -111,7 +113,7 @@ def log_evidence(
         vae=vae,
         num_samples=num_samples,
         chunk_size=chunk_size,
-        num_bootstrap=num_bootstrap,
+        num_bootstrap=num_bootstrap or 0,
         mesh=mesh,
     )
 
@@ -146,7 +148,7 @@ class _Totals(NamedTuple):
     largest: Array
     groups: Array
     rest: Array
-    bootstrap: tuple[Array, Array] | None
+    bootstrap: tuple[Array, Array]
 
 
 @partial(jax.jit, static_argnames=("num_samples", "chunk_size", "num_bootstrap", "mesh"))
@@ -158,84 +160,98 @@ def _log_evidence(params, keys, xs, *, mesh: jax.sharding.Mesh | None, **options
 
 
 def _of_examples(
-    params: Params, keys: Array, xs: Any, *, vae: VAE, num_samples: int, chunk_size: int, num_bootstrap: int | None
+    params: Params, keys: Array, xs: Any, *, vae: VAE, num_samples: int, chunk_size: int, num_bootstrap: int
 ) -> LogEvidence:
-    *sizes, _ = all_sizes = bound_sizes(num_samples)
     # Chunks and groups nest: every size divides the chunk or is a multiple of it, unless one chunk holds all.
-    per_chunk = max(size for size in all_sizes if size <= chunk_size)
+    per_chunk = max(size for size in bound_sizes(num_samples) if size <= chunk_size)
     num_chunks = -(-num_samples // per_chunk)
-    samples = jnp.arange(num_chunks * per_chunk).reshape(num_chunks, per_chunk)
+    numbers = jnp.arange(num_chunks * per_chunk).reshape(num_chunks, per_chunk)
 
     def one(example: tuple[Key[Array, ""], Any]) -> LogEvidence:
         key, x = example
         check_key(key)
         q, prior = vae.encode(params, x), vae.prior(params)
         check_one_example(q, prior, key)
+        # No sample's own key is of this number.
+        bootstrap_key = jax.random.fold_in(key, num_samples)
 
-        def log_weight(sample: Int[Array, ""]) -> Float[Array, ""]:
-            z = q.sample(jax.random.fold_in(key, sample))
+        def log_weight(number: Int[Array, ""]) -> Float[Array, ""]:
+            z = q.sample(jax.random.fold_in(key, number))
             log_weight = vae.decode(params, z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
             check_scalar(log_weight, "p(x|z), p(z) or q(z|x)")
-            return jnp.where(sample < num_samples, log_weight, -jnp.inf)
+            return jnp.where(number < num_samples, log_weight, -jnp.inf)
 
-        def chunk(so_far: _Totals, samples: Int[Array, " chunk"]) -> tuple[_Totals, None]:
-            log_weights = jax.vmap(log_weight)(samples)
-            total, done = jax.nn.logsumexp(log_weights), samples[-1] + 1
-            first = jnp.logaddexp(so_far.first, total)
-            second = jnp.logaddexp(so_far.second, jax.nn.logsumexp(2 * log_weights))
-            largest = jax.lax.top_k(jnp.concatenate([so_far.largest, log_weights]), so_far.largest.size)[0]
-            groups, rest = [], []
-            for number, size in enumerate(sizes):
-                if size <= per_chunk:
-                    whole = log_weights[: per_chunk // size * size].reshape(-1, size)
-                    is_whole = samples[size - 1 :: size] < num_samples
-                    groups.append(jnp.sum(jax.nn.logsumexp(whole, axis=1), where=is_whole))
-                    rest.append(so_far.rest[number])
-                else:
-                    joined = jnp.logaddexp(so_far.rest[number], total)
-                    ends = done % size == 0
-                    groups.append(jnp.where(ends & (done <= num_samples), joined, 0))
-                    rest.append(jnp.where(ends, -jnp.inf, joined))
-            totals = _Totals(
-                first, second, largest, so_far.groups + jnp.array(groups), jnp.array(rest), so_far.bootstrap
-            )
-            if so_far.bootstrap is not None:
-                totals = totals._replace(bootstrap=add_replicates(so_far.bootstrap, log_weights, samples))
-            return totals, None
+        def log_g(number: Int[Array, ""]) -> Float[Array, " replicates"]:
+            g = jax.random.exponential(jax.random.fold_in(bootstrap_key, number), (num_bootstrap,), dtype)
+            return jnp.where(number < num_samples, jnp.log(g), -jnp.inf)
 
-        def add_replicates(so_far, log_weights, samples):
-            # No sample's own key is of this number.
-            stream = jax.random.fold_in(key, num_samples)
-            draw = lambda sample: jax.random.exponential(jax.random.fold_in(stream, sample), so_far[0].shape, dtype)
-            log_g = jnp.where(samples[:, None] < num_samples, jnp.log(jax.vmap(draw)(samples)), -jnp.inf)
-            return tuple(
-                jnp.logaddexp(before, jax.nn.logsumexp(log, axis=0))
-                for before, log in zip(so_far, (log_g + log_weights[:, None], log_g), strict=True)
-            )
+        def chunk(totals: _Totals, numbers: Int[Array, " chunk"]) -> tuple[_Totals, None]:
+            return _add(totals, numbers, jax.vmap(log_weight)(numbers), jax.vmap(log_g)(numbers), num_samples), None
 
-        dtype = jax.eval_shape(log_weight, samples[0, 0]).dtype
-        nothing = lambda *shape: jnp.full(shape, -jnp.inf, dtype)
-        start = _Totals(
-            first=nothing(),
-            second=nothing(),
-            largest=nothing(min(tail_size(num_samples) + 1, num_samples)),
-            groups=jnp.zeros(len(sizes), dtype),
-            rest=nothing(len(sizes)),
-            bootstrap=None if num_bootstrap is None else (nothing(num_bootstrap), nothing(num_bootstrap)),
-        )
-        totals, _ = jax.lax.scan(chunk, start, samples)
-        inverse_ess = jnp.exp(totals.second - 2 * totals.first)
-        if totals.bootstrap is None:
-            relative_variance = jnp.maximum(num_samples * inverse_ess - 1, 0) / (num_samples - 1 or jnp.nan)
-            standard_error = jnp.sqrt(relative_variance)
-        else:
-            weighted, weights = totals.bootstrap
-            standard_error = jnp.std(weighted - weights, ddof=1) * (1.0 if num_samples > 1 else jnp.nan)
-        value = totals.first - math.log(num_samples)
-        bounds = [
-            sums / (num_samples // size) - math.log(size) for sums, size in zip(totals.groups, sizes, strict=True)
-        ]
-        pareto_k = k_of_tail(totals.largest)
-        return LogEvidence(value, standard_error, 1 / inverse_ess, pareto_k, jnp.array([*bounds, value]))
+        dtype = jax.eval_shape(log_weight, numbers[0, 0]).dtype
+        totals, _ = jax.lax.scan(chunk, _nothing(num_samples, num_bootstrap, dtype), numbers)
+        return _summary(totals, num_samples)
 
     return jax.lax.map(one, (keys, xs), batch_size=max(1, chunk_size // per_chunk))
+
+
+def _nothing(num_samples: int, num_bootstrap: int, dtype: Any) -> _Totals:
+    """Of no samples."""
+    num_sizes, num_largest = len(bound_sizes(num_samples)) - 1, min(tail_size(num_samples) + 1, num_samples)
+    none = lambda *shape: jnp.full(shape, -jnp.inf, dtype)
+    bootstrap = none(num_bootstrap), none(num_bootstrap)
+    return _Totals(none(), none(), none(num_largest), jnp.zeros(num_sizes, dtype), none(num_sizes), bootstrap)
+
+
+def _add(
+    totals: _Totals,
+    numbers: Int[Array, " chunk"],
+    log_weights: Float[Array, " chunk"],
+    log_g: Float[Array, "chunk replicates"],
+    num_samples: int,
+) -> _Totals:
+    """With the samples of these consecutive numbers; the weights of those from `num_samples` on are 0."""
+    total, done = jax.nn.logsumexp(log_weights), numbers[-1] + 1
+    groups, rest = [], []
+    for size, log_rest in zip(bound_sizes(num_samples)[:-1], totals.rest, strict=True):
+        if size <= len(numbers):
+            whole = log_weights[: len(numbers) // size * size].reshape(-1, size)
+            is_whole = numbers[size - 1 :: size] < num_samples
+            groups.append(jnp.sum(jax.nn.logsumexp(whole, axis=1), where=is_whole))
+            rest.append(log_rest)
+        else:
+            log_rest = jnp.logaddexp(log_rest, total)
+            ends = done % size == 0
+            groups.append(jnp.where(ends & (done <= num_samples), log_rest, 0))
+            rest.append(jnp.where(ends, -jnp.inf, log_rest))
+    weighted, weights = totals.bootstrap
+    return _Totals(
+        first=jnp.logaddexp(totals.first, total),
+        second=jnp.logaddexp(totals.second, jax.nn.logsumexp(2 * log_weights)),
+        largest=jax.lax.top_k(jnp.concatenate([totals.largest, log_weights]), totals.largest.size)[0],
+        groups=totals.groups + jnp.array(groups),
+        rest=jnp.array(rest),
+        bootstrap=(
+            jnp.logaddexp(weighted, jax.nn.logsumexp(log_g + log_weights[:, None], axis=0)),
+            jnp.logaddexp(weights, jax.nn.logsumexp(log_g, axis=0)),
+        ),
+    )
+
+
+def _summary(totals: _Totals, num_samples: int) -> LogEvidence:
+    inverse_ess = jnp.exp(totals.second - 2 * totals.first)
+    weighted, weights = totals.bootstrap
+    if weights.size:
+        standard_error = jnp.std(weighted - weights, ddof=1)
+    else:
+        standard_error = jnp.sqrt(jnp.maximum(num_samples * inverse_ess - 1, 0) / max(1, num_samples - 1))
+    value = totals.first - math.log(num_samples)
+    sums = zip(totals.groups, bound_sizes(num_samples)[:-1], strict=True)
+    bounds = [log_sum / (num_samples // size) - math.log(size) for log_sum, size in sums]
+    return LogEvidence(
+        value=value,
+        standard_error=standard_error if num_samples > 1 else jnp.full_like(value, jnp.nan),
+        effective_sample_size=1 / inverse_ess,
+        pareto_k=k_of_tail(totals.largest),
+        bounds=jnp.array([*bounds, value]),
+    )
