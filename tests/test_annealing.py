@@ -122,16 +122,16 @@ def test_the_examples_are_draws_from_the_model():
 @pytest.mark.proof
 @pytest.mark.parametrize("start", ["prior", "posterior"])
 def test_prior_and_q_lead_to_one_evidence(start):
-    """With one to 1,000 temperatures, 100,000 chains to 1,000 of them."""
+    """With 10 and 100 temperatures."""
     exact = exact_evidence(ORACLE, XS)
-    for num_temperatures in (1, 2, 10, 100, 1000):
+    for num_temperatures in (10, 100):
         drawn = evaluation.annealed_log_evidence(
             ORACLE.params,
             keys(3, num_temperatures),
             XS,
             vae=ORACLE.vae,
             num_temperatures=num_temperatures,
-            num_chains=1000 * max(1, 100 // num_temperatures),
+            num_chains=20_000 // num_temperatures,
             start=start,
         )
         if np.all(drawn.effective_sample_size > 100):

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..distributions import DiagonalNormal, MultivariateNormal
 from ..keys import check_key
@@ -15,9 +16,7 @@ from ..losses import negative_elbo
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
 from ..names import check_name
-from .annealing import AnnealedEvidence
 from .checks import check_examples
-from .evidence import LogEvidence
 
 _FAMILIES = ("diagonal", "full")
 
@@ -73,7 +72,7 @@ def inference_gaps(
     learning_rate: float = 0.05,
     samples_per_step: int = 16,
     num_samples: int = 5000,
-    log_evidence: LogEvidence | AnnealedEvidence | None = None,
+    log_evidence: tuple[Float[ArrayLike, " given"], Float[ArrayLike, " given"]] | None = None,
     chunk_size: int = 500,
 ) -> InferenceGaps:
     """log p(x) − L(q) = [log p(x) − L(q*)] + [L(q*) − L(q)]: the approximation and the amortisation gap, in nats.
@@ -96,9 +95,10 @@ def inference_gaps(
       learning_rate: of the first step.
       samples_per_step: of the gradient.
       num_samples: K, at least 2, fresh samples from which the ELBOs and log p(x) are estimated.
-      log_evidence: log p(x) of the examples; by default by importance sampling from the K samples of q*. A diagonal q*
-        is narrower than a correlated posterior, and its weights have heavy tails: where its gap is more than some
-        tenths of a nat, the default is too low, and what `annealed_log_evidence` gives is to be passed.
+      log_evidence: log p(x) of the examples, and its standard errors; by default by importance sampling from the K
+        samples of q*. A diagonal q* is narrower than a correlated posterior, and its weights have heavy tails: where
+        its gap is more than some tenths of a nat, the default is too low. Pass what the family "full" found, or
+        `annealed_log_evidence`.
       chunk_size: samples computed at once, over examples and samples of one step.
 
     Raises:
@@ -119,10 +119,9 @@ def inference_gaps(
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
     check_examples(keys, xs, "inference_gaps")
-    evidence = None if log_evidence is None else (log_evidence.value, log_evidence.standard_error)
-    if evidence is not None and evidence[0].shape != keys.shape:
-        raise ValueError(f"log_evidence is of {len(evidence[0])} examples, but there are {len(keys)}")
-    return _gaps(params, keys, xs, evidence, learning_rate, vae=vae, family=family, **options)
+    if log_evidence is not None and {np.shape(part) for part in log_evidence} != {np.shape(keys)}:
+        raise ValueError(f"log_evidence is of {len(log_evidence[0])} examples, but there are {len(keys)}")
+    return _gaps(params, keys, xs, log_evidence, learning_rate, vae=vae, family=family, **options)
 
 
 @partial(jax.jit, static_argnames=("family", "num_steps", "samples_per_step", "num_samples", "chunk_size"))
