@@ -100,7 +100,7 @@ def assess(
 def _gaps(
     refine: Callable[..., evaluation.InferenceGaps], keys: jax.Array, xs: jax.Array, options: Options
 ) -> dict[str, evaluation.InferenceGaps]:
-    """By family of q*. Importance sampling from the correlated q* gives log p(x) for both, as the weights of the diagonal
+    """By family of q*. Importance sampling from the correlated q* gives log p(x) for both: the weights of the diagonal
     one have heavier tails."""
     refine = partial(refine, num_samples=max(2, options.num_samples))
     full = _blocks(lambda keys, xs: refine(keys, xs, family="full"), keys, xs)

@@ -120,7 +120,7 @@ def inference_gaps(
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
     check_examples(keys, xs, "inference_gaps")
     if log_evidence is not None and {np.shape(part) for part in log_evidence} != {np.shape(keys)}:
-        raise ValueError(f"log_evidence is of {len(log_evidence[0])} examples, but there are {len(keys)}")
+        raise ValueError(f"log_evidence is of {np.size(log_evidence[0])} examples, but there are {len(keys)}")
     return _gaps(params, keys, xs, log_evidence, learning_rate, vae=vae, family=family, **options)
 
 
