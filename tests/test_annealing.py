@@ -58,9 +58,9 @@ def test_with_twenty_latents_the_evidence_is_met_within_a_twentieth_of_a_nat():
     z = oracle.vae.prior(oracle.params).sample(z_key)
     x = oracle.vae.decode(oracle.params, z).sample(x_key)[None]
     drawn = evaluation.annealed_log_evidence(
-        oracle.params, keys(1), x, vae=oracle.vae, num_temperatures=1000, num_chains=1000, num_leapfrog=5
+        oracle.params, keys(1), x, vae=oracle.vae, num_temperatures=1000, num_chains=500, num_leapfrog=5
     )
-    assert drawn.standard_error[0] < 0.016
+    assert drawn.standard_error[0] < 0.022
     assert abs(float(drawn.value[0]) - exact_evidence(oracle, x)) < 0.05
     assert 0.55 < drawn.acceptance[0] < 0.75
 
