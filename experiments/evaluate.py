@@ -53,7 +53,7 @@ def main() -> None:
     weights = _WEIGHTS.value or scores.evaluated_weights(config)
     with cli.user_errors():
         experiment = setup.build(config, data_dir=_DATA_DIR.value)
-        step, params = scores.load_weights(config, experiment, folder, checkpoint=_CHECKPOINT.value, weights=weights)
+        step, params = scores.load_weights(experiment, folder, checkpoint=_CHECKPOINT.value, weights=weights)
     first = parallel.is_first_process()
     options = assessment.Options(
         num_samples=_NUM_SAMPLES.value or config.evaluation.num_samples,

@@ -30,17 +30,13 @@ def evaluated_params(state: training.TrainState) -> Any:
     return state.params if state.average is None else state.average
 
 
-def load_weights(
-    config: Config, experiment: setup.Experiment, folder: Path, *, checkpoint: str, weights: str
-) -> tuple[int, Any]:
+def load_weights(experiment: setup.Experiment, folder: Path, *, checkpoint: str, weights: str) -> tuple[int, Any]:
     """(step, "average" or "params") of a run's checkpoint: "latest", "best" or a step.
 
     Raises:
       FileNotFoundError: where there is none.
-      ValueError: where it is damaged, or holds another model, or the run keeps no average.
+      ValueError: where it is damaged, or holds another model, or no average.
     """
-    if weights == "average" and config.training.average_decay is None:
-        raise ValueError(f"{folder} is a run without a weight average (training.average_decay); evaluate its params")
     template = jax.eval_shape(experiment.vae.init, jax.random.key(0))
     with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
         step = runs.choose(checkpoints, checkpoint)
@@ -48,7 +44,7 @@ def load_weights(
 
 
 def load_params(folder: Path, vae: VAE) -> Any:
-    """The raw parameters of a run's newest checkpoint; raises as `load_evaluated`."""
+    """The raw parameters of a run's newest checkpoint; raises as `load_weights`."""
     with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
         step = runs.choose(checkpoints, "latest")
         return checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))

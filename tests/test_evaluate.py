@@ -149,4 +149,4 @@ def test_figures_are_drawn(workdir, printed):
 
 
 def test_an_average_that_the_run_does_not_keep_is_refused(workdir):
-    check_refused(commands.run("evaluate", f"--workdir={workdir}", "--weights=average"), "without a weight average")
+    check_refused(commands.run("evaluate", f"--workdir={workdir}", "--weights=average"), "holds no weight average")

@@ -43,14 +43,16 @@ def the_vae():
     return networks.mlp(event_shape=EVENT, input_mean=DATA_MEAN, output_mean=DATA_MEAN, **NETWORK)
 
 
-def write_run(workdir: Path, *seeds: int, scores: dict[int, float] | None = None, **changes: Any) -> Path:
+def write_run(
+    workdir: Path, *seeds: int, scores: dict[int, float] | None = None, average: bool = True, **changes: Any
+) -> Path:
     """Checkpoints of `the_vae` at steps 10, 20, …, as `experiments.train` writes them; `scores` of some seeds."""
     metadata = {"config": config(**changes), "event_shape": EVENT, "data_mean": DATA_MEAN.ravel().tolist()}
     with training.Checkpoints(workdir / "checkpoints") as checkpoints:
         for number, seed in enumerate(seeds, start=1):
-            state = training.init_state(drawn_params(the_vae(), seed), optax.adam(0.1), average=True)
-            average = jax.tree.map(jnp.zeros_like, state.params)
-            state = state._replace(step=jnp.int32(10 * number), average=average)
+            state = training.init_state(drawn_params(the_vae(), seed), optax.adam(0.1), average=average)
+            zeros = jax.tree.map(jnp.zeros_like, state.params) if average else None
+            state = state._replace(step=jnp.int32(10 * number), average=zeros)
             checkpoints.save(state, metadata, score=(scores or {}).get(seed))
     return workdir
 
@@ -77,6 +79,19 @@ def test_a_loaded_model_gives_the_same_outputs(workdir):
 def test_the_parameters_are_the_raw_ones_of_the_latest_checkpoint(workdir):
     _, params, _ = runs.load(workdir)
     chex.assert_trees_all_equal(params, drawn_params(the_vae(), 2))
+
+
+def test_the_average_is_loaded_where_it_is_asked_for(workdir):
+    _, average, _ = runs.load(workdir, average=True)
+    chex.assert_trees_all_equal(average, jax.tree.map(jnp.zeros_like, drawn_params(the_vae(), 2)))
+
+
+def test_an_average_that_was_not_kept_is_refused(tmp_path):
+    workdir = write_run(tmp_path, 1, average=False)
+    with pytest.raises(ValueError, match="holds no weight average, only params"):
+        runs.load(workdir, average=True)
+    _, params, _ = runs.load(workdir)
+    chex.assert_trees_all_equal(params, drawn_params(the_vae(), 1))
 
 
 def test_the_config_is_the_one_that_was_saved(workdir):

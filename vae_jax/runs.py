@@ -58,8 +58,6 @@ def load(
     with Checkpoints(checkpoint_folder(workdir)) as checkpoints:
         step = choose(checkpoints, checkpoint)
         metadata = checkpoints.metadata(step)
-        if average and metadata["config"]["training"]["average_decay"] is None:
-            raise ValueError(f"{workdir} is a run without a weight average (training.average_decay): average=False")
         event_shape = tuple(metadata["event_shape"])
         data_mean = np.asarray(metadata["data_mean"]).reshape(event_shape)
         vae = build_vae(metadata["config"]["model"], event_shape=event_shape, data_mean=data_mean)

@@ -143,7 +143,11 @@ class Checkpoints:
         return template._replace(step=placed, **self._read(step, _parts(template)))
 
     def restore_params(self, step: int, template: Any, *, average: bool = False) -> Any:
-        """The parameters saved at `step`, or their average; `template` is a pytree of arrays or their shapes."""
+        """The parameters saved at `step`, or their average; `template` is a pytree of arrays or their shapes.
+
+        Raises:
+          ValueError: where the checkpoint holds another model's arrays, or no average.
+        """
         name = "average" if average else "params"
         return self._read(step, {name: template})[name]
 
@@ -215,6 +219,8 @@ class Checkpoints:
         metadata = self._checkpointer.metadata(self.directory / str(step)).item_metadata or {}
         for part, template in templates.items():
             saved = metadata.get(part)
+            if saved is None and part == "average":
+                raise ValueError(f"the checkpoint {self.directory / str(step)} holds no weight average, only params")
             stored = {} if saved is None else _shapes(saved.tree, lambda path, leaf: leaf.name)
             wanted = _shapes(template, lambda path, leaf: jax.tree_util.keystr(path, simple=True, separator="."))
             for name in {**wanted, **stored}:
