@@ -13,6 +13,11 @@ jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_configure(config):
+    # Most of the suite's time is XLA's compilation, but that of the proofs is computation.
+    jax.config.update("jax_disable_most_optimizations", config.option.markexpr.startswith("not proof"))
+
+
 def pytest_sessionfinish():
     commands.forget_what_was_compiled()
 
