@@ -119,28 +119,6 @@ def test_the_examples_are_draws_from_the_model():
     assert low < np.sum(2 * (peak - exact)) < high
 
 
-@pytest.mark.proof
-@pytest.mark.parametrize("start", ["prior", "posterior"])
-def test_prior_and_q_lead_to_one_evidence(start):
-    """With 10 and 100 temperatures."""
-    exact = exact_evidence(ORACLE, XS)
-    for num_temperatures in (10, 100):
-        drawn = evaluation.annealed_log_evidence(
-            ORACLE.params,
-            keys(3, num_temperatures),
-            XS,
-            vae=ORACLE.vae,
-            num_temperatures=num_temperatures,
-            num_chains=20_000 // num_temperatures,
-            start=start,
-        )
-        if np.all(drawn.effective_sample_size > 100):
-            z = np.expm1(np.asarray(drawn.value, np.float64) - exact) / drawn.standard_error
-            assert np.abs(z).max() < scipy.stats.norm.isf(FALSE_ALARMS / (2 * len(z)))
-        else:
-            assert num_temperatures < 100
-
-
 def forwards(keys=None, xs=XS, vae: VAE = ORACLE.vae, **options):
     keys = globals()["keys"](3) if keys is None else keys
     return evaluation.annealed_log_evidence(ORACLE.params, keys, xs, vae=vae, **options)
