@@ -39,7 +39,6 @@ _GAPS = flags.DEFINE_integer(
     "gap_examples", 50, "Examples of train and of test whose inference gaps are divided; 0: none.", lower_bound=0
 )
 
-
 _INFORMATION = {
     "mutual_information": "I(x; z)",
     "marginal_kl": "KL(q(z) ‖ p(z))",
@@ -71,7 +70,8 @@ def main() -> None:
     described = {"step": step, "weights": weights, **measured}
     drawing.draw(experiment, params, read_metrics(folder / workdir.METRICS), folder / workdir.FIGURES)
     drawing.draw_assessment(found, options.num_samples, folder / workdir.FIGURES)
-    _write_tables(found, options.num_samples, experiment.dataset.test.labels, folder / workdir.TABLES)
+    bounds = [bound.values() for bound in measured["bounds"]]
+    _write_tables(found, bounds, experiment.dataset.test.labels, folder / workdir.TABLES)
     workdir.write_json(folder / workdir.EVALUATION, described)
     _print(measured, f"{folder}, step {step}, {weights}")
 
@@ -147,10 +147,7 @@ def _latents(latents: evaluation.LatentStatistics) -> dict[str, Any]:
         "active_units": latents.active_units,
         "collapsed_dimensions": collapsed,
         "kl": {"value": latents.kl, "standard_error": latents.kl_standard_error},
-        **{
-            name: getattr(latents, name)._asdict()
-            for name in ("mutual_information", "marginal_kl", "total_correlation")
-        },
+        **{name: getattr(latents, name)._asdict() for name in _INFORMATION},
     }
 
 
@@ -163,7 +160,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _write_tables(found: Assessment, num_samples: int, labels: Any, folder: Path) -> None:
+def _write_tables(found: Assessment, bounds: Iterable[Iterable[float]], labels: Any, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     evidence, latents = found.evidence, found.latents
     names = ("value", "standard_error", "effective_sample_size", "pareto_k", "elbo")
@@ -176,10 +173,6 @@ def _write_tables(found: Assessment, num_samples: int, labels: Any, folder: Path
             *(getattr(evidence, name) for name in names),
             strict=True,
         ),
-    )
-    bounds = (
-        (size, *evaluation.mean_and_error(evidence.bounds[:, k]))
-        for k, size in enumerate(evaluation.bound_sizes(num_samples))
     )
     _write_csv(folder / "bounds.csv", ("num_samples", "bound", "standard_error"), bounds)
     columns = ("activity", "active", "kl_per_dimension", "kl_per_dimension_standard_error", "collapsed")

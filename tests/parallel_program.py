@@ -198,9 +198,8 @@ def main(path: str) -> None:
                 results[f"{make_loss.__name__}/kls"] = jnp.stack(
                     [mean_kl_per_dimension(p) for p in (PARAMS, state.params)]
                 )
-    if not processes:
-        for way, mesh in (("single", None), ("spread", parallel.data_mesh())):
-            results |= {f"evidence/{way}/{name}": values for name, values in evidence(mesh).items()}
+    for way, mesh in (("single", None), ("spread", parallel.local_mesh())):
+        results |= {f"evidence/{way}/{name}": values for name, values in evidence(mesh).items()}
     results |= {f"refusal/{backend}": refusal(backend) for backend in parallel.BACKENDS}
     if parallel.is_first_process():
         np.savez(path, **results)

@@ -119,8 +119,10 @@ def test_the_examples_are_draws_from_the_model():
     assert low < np.sum(2 * (peak - exact)) < high
 
 
-def forwards(keys=None, xs=XS, vae: VAE = ORACLE.vae, **options):
-    keys = globals()["keys"](3) if keys is None else keys
+KEYS = keys(3)
+
+
+def forwards(keys=KEYS, xs=XS, vae: VAE = ORACLE.vae, **options):
     return evaluation.annealed_log_evidence(ORACLE.params, keys, xs, vae=vae, **options)
 
 

@@ -93,7 +93,7 @@ def test_a_save_that_fails_half_way_ends_a_run_with_one_message(tmp_path):
         text=True,
         check=False,
     )
-    told = f"error: {workdir / 'checkpoints'}: File too large; the last checkpoint is kept\n"
+    told = f"error: {workdir / 'checkpoints'}: File too large; there is no checkpoint yet\n"
     assert (result.returncode, result.stderr) == (1, told)
     assert list((workdir / "checkpoints").iterdir()) == []
 

@@ -178,7 +178,10 @@ def test_with_ten_latents_the_gaps_are_those_of_the_closed_forms(family):
     assert np.all(np.abs(error) < 0.01 + 4 * gaps.approximation_gap_standard_error)
 
 
-def bad(keys=keys(3), xs=XS, vae: VAE = PPCA.vae, **options) -> InferenceGaps:  # noqa: B008
+KEYS = keys(3)
+
+
+def bad(keys=KEYS, xs=XS, vae: VAE = PPCA.vae, **options) -> InferenceGaps:
     return evaluation.inference_gaps(PPCA.params, keys, xs, vae=vae, **options)
 
 

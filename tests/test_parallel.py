@@ -102,10 +102,12 @@ def test_metrics_of_every_step_are_those_of_one_device(results, loss, way):
 
 
 @pytest.mark.parametrize("name", evaluation.LogEvidence._fields)
-def test_the_evidence_of_examples_divided_among_devices_is_that_of_one_device(results, name):
+def test_the_evidence_of_examples_divided_among_devices_is_that_of_one_device(results, results_of_two, name):
+    """Among eight of one process, and among the four of each of two."""
     expected = results[f"evidence/single/{name}"]
     assert len(expected) == 13
-    np.testing.assert_allclose(results[f"evidence/spread/{name}"], expected, rtol=1e-4, atol=1e-4)
+    for computed in (results, results_of_two):
+        np.testing.assert_allclose(computed[f"evidence/spread/{name}"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_free_bits_have_dimensions_above_and_below_the_floor(results):

@@ -129,7 +129,7 @@ def diagnose_collapse(
         words.append(f"β may be too large: β = {beta:.3g}")
     if active < limit:
         information = statistics.mutual_information.interval[1]
-        more = f"{limit} could be active" + ("" if at_beta is None else " by pPCA")
+        more = f"there are {limit}" if at_beta is None else f"{limit} could be active by pPCA"
         if not annealed:
             causes.append("optimisation")
             words.append(f"optimisation: {more}, and the KL was not annealed; try a warm-up of β")

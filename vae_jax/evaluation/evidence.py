@@ -93,7 +93,7 @@ def log_evidence(
       mesh: the devices among which the examples are divided; by default one computes all.
 
     Raises:
-      ValueError: for counts below 1, no examples, NaN in one, or keys and examples of different number.
+      ValueError: for counts below 1, no examples, ones that are not finite, or keys of another number.
       TypeError: for raw uint32 keys.
 
     Source: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5 (L_5000); Vehtari et al. 2024, JMLR 25(72)

@@ -125,7 +125,7 @@ class Checkpoints:
                 self._remove_leftovers()
             for number in _NO_ROOM:
                 if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
-                    raise _no_room(self.directory, number) from error
+                    raise self._failed(number) from error
             raise
 
     def metadata(self, step: int) -> dict[str, Any]:
@@ -200,12 +200,14 @@ class Checkpoints:
         self.directory.mkdir(parents=True, exist_ok=True)
         needed = _ROOM * sum(leaf.nbytes for leaf in jax.tree.leaves(parts)) + _ROOM_BESIDE
         if shutil.disk_usage(self.directory).free < needed:
-            raise _no_room(self.directory)
+            raise self._failed(errno.ENOSPC)
         # Orbax's threads would wait five minutes for a folder that one of them could not make.
         if not os.access(self.directory, os.W_OK | os.X_OK):
-            raise PermissionError(
-                errno.EACCES, f"{os.strerror(errno.EACCES)}; the last checkpoint is kept", str(self.directory)
-            )
+            raise self._failed(errno.EACCES)
+
+    def _failed(self, number: int) -> OSError:
+        kept = "the last checkpoint is kept" if self.steps() else "there is no checkpoint yet"
+        return OSError(number, f"{os.strerror(number)}; {kept}", str(self.directory))
 
     def _read(self, step: int, templates: dict[str, Any]) -> dict[str, Any]:
         self._check_fits(step, templates)
@@ -237,10 +239,6 @@ _NONE, _ALL_DAMAGED = -1, -2  # as numbers, which one process can tell the other
 
 # The last is that of a limit on the size of one file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def _no_room(directory: Path, number: int = errno.ENOSPC) -> OSError:
-    return OSError(number, f"{os.strerror(number)}; the last checkpoint is kept", str(directory))
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
