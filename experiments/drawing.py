@@ -16,6 +16,7 @@ from . import setup
 from .assessment import Assessment
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
+_WITH_ERRORS = "nats, ± 2 standard errors"
 _SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 2000, 10, 7, 2**26
 
 
@@ -55,22 +56,24 @@ def draw_assessment(found: Assessment, num_samples: int, folder: Path) -> None:
     means = [evaluation.mean_and_error(found.evidence.bounds[:, number]) for number in range(len(sizes))]
     pareto_k, latents = np.asarray(found.evidence.pareto_k), found.latents
     drawn = {
-        "bounds": figures.convergence(sizes, *zip(*means, strict=True), ylabel="nats", title="L_K of the test set")
+        "bounds": figures.convergence(
+            sizes, *zip(*means, strict=True), ylabel=_WITH_ERRORS, title="L_K of the test set"
+        )
     }
     if np.isfinite(pareto_k).any():
         drawn["pareto_k"] = figures.histogram(
             pareto_k,
             xlabel="k̂ of the importance weights",
             ylabel="test examples",
-            marked=evaluation.pareto_k_threshold(num_samples),
+            marked=("reliable up to", evaluation.pareto_k_threshold(num_samples)),
         )
     if latents.kl_per_dimension is not None and latents.kl_per_dimension_standard_error is not None:
         order = np.argsort(-latents.kl_per_dimension)
         drawn["kl_per_dimension"] = figures.bars(
             {"": (latents.kl_per_dimension[order], latents.kl_per_dimension_standard_error[order])},
             [f"z{number}" for number in order],
-            ylabel="KL(q(z|x) ‖ p(z)), nats",
-            title=f"{latents.active_units} of {len(order)} active",
+            ylabel=_WITH_ERRORS,
+            title=f"KL(q(z|x) ‖ p(z)) of each latent dimension; {latents.active_units} of {len(order)} are active",
         )
     if found.gaps:
         columns = [(split, family, gaps) for split, of in found.gaps.items() for family, gaps in of.items()]
@@ -82,7 +85,7 @@ def draw_assessment(found: Assessment, num_samples: int, folder: Path) -> None:
         drawn["gaps"] = figures.bars(
             {"approximation": gap("approximation_gap"), "amortisation": gap("amortization_gap")},
             [f"{split},\n{family} q*" for split, family, _ in columns],
-            ylabel="nats",
+            ylabel=_WITH_ERRORS,
             title="log p(x) − ELBO, by cause",
         )
     for name, figure in drawn.items():

@@ -231,7 +231,9 @@ def _rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, float | None, floa
             + ("; for these neither figure nor error can be relied on" if share else ""),
         )
     if (annealed := measured["annealed"]) is not None:
-        remark = f"{annealed['num_examples']} examples, acceptance {annealed['acceptance']:.2f}"
+        # One temperature has no transition, and so nothing to accept.
+        accepted = "" if annealed["acceptance"] is None else f", acceptance {annealed['acceptance']:.2f}"
+        remark = f"{annealed['num_examples']} examples{accepted}"
         yield "log p(x), by annealing", *annealed["log_evidence"].values(), remark
         above = annealed["above_importance_sampling"]
         yield "  above importance sampling", *above.values(), "of the same examples"

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,21 @@ def test_the_table_has_every_figure_with_its_error(printed, measured):
 def test_figures_are_drawn(workdir, printed):
     for name in FIGURES:
         assert (workdir / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_of_one_sample_one_temperature_and_one_example_there_is_what_they_can_tell(workdir, measured, tmp_path):
+    """No k̂, no acceptance and no error of one example: null in the file, and nothing in the table."""
+    shutil.copytree(workdir, tmp_path / "run")
+    few = ("--num_samples=1", "--annealed_examples=1", "--num_temperatures=1", "--gap_examples=0")
+    result = commands.run("evaluate", f"--workdir={tmp_path / 'run'}", *few)
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert found["annealed"]["acceptance"] is None
+    assert found["annealed"]["log_evidence"]["standard_error"] is None
+    assert found["weights_of_samples"]["median_pareto_k"] is None
+    assert found["gaps"] == {}
+    assert "Pareto" not in result.stdout
+    assert "acceptance" not in result.stdout
 
 
 def test_an_average_that_the_run_does_not_keep_is_refused(workdir):

@@ -89,7 +89,7 @@ def from_weights(log_w: np.ndarray) -> LogEvidence:
 
 @pytest.mark.parametrize(
     ("num_samples", "chunk_size"),
-    [(100, 7), (100, 1000), (3, 1000), (107, 50), (980, 60)],
+    [(100, 7), (100, 1000), (3, 1000), (107, 5), (980, 60)],
     ids=lambda value: str(value),
 )
 def test_estimates_are_those_of_exactly_the_samples_of_each_key(num_samples, chunk_size):

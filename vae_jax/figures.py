@@ -120,15 +120,21 @@ def bars(
 
 
 def histogram(
-    values: Float[ArrayLike, " n"], *, xlabel: str, ylabel: str = "", title: str = "", marked: float | None = None
+    values: Float[ArrayLike, " n"],
+    *,
+    xlabel: str,
+    ylabel: str = "",
+    title: str = "",
+    marked: tuple[str, float] | None = None,
 ) -> Figure:
-    """How often values occur, with one value marked; those that are not finite are left out."""
+    """How often values occur, with a named one marked; those that are not finite are left out."""
     figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title)
     finite = np.asarray(values)[np.isfinite(values)]
     axes.hist(finite, bins=40)
     if marked is not None:
-        axes.axvline(marked, color="black", linestyle="--", label=f"{marked:.2g}")
+        name, value = marked
+        axes.axvline(value, color="black", linestyle="--", label=f"{name} {value:.2g}")
         axes.legend()
     axes.grid(alpha=0.3)
     return figure
