@@ -110,8 +110,8 @@ case $command in
     exec .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile "$@"
     ;;
   *)
-    if [[ ! $command =~ ^[a-z_]+$ ]] || ! grep -qs '^    cli\.run(main' "experiments/$command.py"; then
-      commands=$(grep -l '^    cli\.run(main' experiments/*.py | xargs -n 1 basename -s .py | paste -sd ' ')
+    if [[ ! $command =~ ^[a-z_]+$ ]] || [ ! -f "experiments/$command.py" ] || [[ $command = _* ]]; then
+      commands=$(basename -a -s .py experiments/[a-z]*.py | paste -sd ' ')
       echo "error: unknown command '$command'; choose test $commands" >&2
       exit 1
     fi
@@ -120,7 +120,7 @@ case $command in
     if [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${SLURM_STEP_NODELIST:-}" ]; then
       under_slurm .venv/bin/python -m "experiments.$command" "$@"
     elif [ "${PROCESSES:-1}" != 1 ] || [[ " $* " == *" --max_restarts"* ]]; then
-      exec .venv/bin/python -m experiments.processes "$command" "$@"
+      exec .venv/bin/python -m experiments.command.processes "$command" "$@"
     else
       exec .venv/bin/python -m "experiments.$command" "$@"
     fi

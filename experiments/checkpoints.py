@@ -6,19 +6,21 @@ The exit status is 1 where one is damaged.
 from datetime import datetime
 from pathlib import Path
 
-from absl import flags
 from rich.console import Console
 from rich.table import Table
 
 from vae_jax import runs, training
 
-from . import cli
+from .command import entry
+from .command.errors import UserError, user_errors
+from .command.flags import CommandFlags
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+FLAGS = CommandFlags()
+_WORKDIR = FLAGS.string("workdir", "runs/digits", "The folder of a run of experiments.train.")
 
 
 def main() -> None:
-    with cli.user_errors():
+    with user_errors():
         folder = runs.checkpoint_folder(_WORKDIR.value)
     with training.Checkpoints(folder) as checkpoints:
         steps, best = checkpoints.steps(), checkpoints.best_step()
@@ -38,10 +40,10 @@ def main() -> None:
     if others:
         print(f"not whole, or set aside as damaged: {', '.join(others)}")
     if not steps:
-        raise cli.UserError(f"{folder} holds no whole checkpoint")
+        raise UserError(f"{folder} holds no whole checkpoint")
     if found := [f"{step}: {damage}" for step in steps for damage in damages[step]]:
-        raise cli.UserError(f"damaged checkpoints in {folder}:\n  " + "\n  ".join(found))
+        raise UserError(f"damaged checkpoints in {folder}:\n  " + "\n  ".join(found))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    entry.run_command(main, FLAGS)

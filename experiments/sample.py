@@ -9,20 +9,23 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import flags
 from PIL import Image
 
 from vae_jax import figures, runs
 
-from . import cli, scores, workdir
+from .command import entry
+from .command.errors import UserError, user_errors
+from .command.flags import CommandFlags
+from .run import scores, workdir
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "The folder of a run of experiments.train.")
-_OUTPUT = flags.DEFINE_string("output", None, "Where to write; the workdir's folder `samples` by default.")
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 100, "How many to draw.", lower_bound=1)
-_SEED = flags.DEFINE_integer(
+FLAGS = CommandFlags()
+_WORKDIR = FLAGS.string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+_OUTPUT = FLAGS.string("output", None, "Where to write; the workdir's folder `samples` by default.")
+_NUM_IMAGES = FLAGS.integer("num_images", 100, "How many to draw.", lower_bound=1)
+_SEED = FLAGS.integer(
     "seed", 0, "Of the draws; image i is the same however many are drawn.", lower_bound=0, upper_bound=2**32 - 1
 )
-_DRAW = flags.DEFINE_enum("draw", "mean", ["mean", "sample"], "The mean of p(x|z), or a sample; z from the prior.")
+_DRAW = FLAGS.choice("draw", "mean", ["mean", "sample"], "The mean of p(x|z), or a sample; z from the prior.")
 
 _IN_GRID, _AT_ONCE = 100, 100
 
@@ -30,7 +33,7 @@ _IN_GRID, _AT_ONCE = 100, 100
 def main() -> None:
     folder = Path(_WORKDIR.value)
     config = workdir.read_config(folder)
-    with cli.user_errors():
+    with user_errors():
         vae, params, _ = runs.load(folder, average=scores.evaluated_weights(config) == "average")
     prior = vae.prior(params)
 
@@ -45,7 +48,7 @@ def main() -> None:
     images = np.asarray(jax.jit(lambda keys: jax.lax.map(draw, keys, batch_size=_AT_ONCE))(keys))[: _NUM_IMAGES.value]
     output = folder / "samples" if _OUTPUT.value is None else Path(_OUTPUT.value)
     if any((output / "images").glob("*.png")):
-        raise cli.UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
+        raise UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
     (output / "images").mkdir(parents=True, exist_ok=True)
     np.save(output / "samples.npy", images)
     rows = math.isqrt(min(len(images), _IN_GRID))
@@ -60,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    entry.run_command(main, FLAGS)

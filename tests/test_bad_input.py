@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from experiments import setup
-from experiments.config import Config, validate
 from experiments.configs import digits
+from experiments.run import build
+from experiments.run.config import Config, validate
 from tests import commands
 
 
@@ -27,7 +27,7 @@ COMMANDS = {
     "unknown_field": Case(("--config.training.learning_rat=1",), ("training.learning_rat", "training.learning_rate")),
     "unknown_section": Case(("--config.trainin.num_steps=1",), ("trainin.num_steps", "training.num_steps")),
     "missing_config_file": Case(("--config=no/such/file.py",), ("no/such/file.py",)),
-    "config_file_without_get_config": Case(("--config=experiments/config.py",), ("get_config",)),
+    "config_file_without_get_config": Case(("--config=experiments/configs/__init__.py",), ("get_config",)),
     "unknown_flag": Case(("--workdirr=x",), ("workdirr",)),
     "stray_argument": Case(("stray",), ("stray",)),
     "word_for_an_int": Case(("--config.training.num_steps=many",), ("training.num_steps", "many")),
@@ -117,7 +117,7 @@ CONFIGS = {
 
 def check(settings: Config) -> None:
     validate(settings)
-    setup.check(settings, setup.build(settings, data_dir="no/such/folder"), num_devices=1)
+    build.check(settings, build.build(settings, data_dir="no/such/folder"), num_devices=1)
 
 
 @pytest.mark.parametrize(("field", "value"), CONFIGS)

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments import setup
-from experiments.config import Config, Data, Evaluation, from_dict, to_dict, validate
 from experiments.configs import digits
+from experiments.run import build
+from experiments.run.config import Config, Data, Evaluation, from_dict, to_dict, validate
 from tests.commands import ROOT
 from vae_jax import data
 
@@ -107,7 +107,7 @@ def test_evaluation_takes_examples_spread_over_validation_and_test():
     """With their labels; the training images are all there."""
     settings = digits.get_config()
     settings.evaluation.num_examples = 6
-    built = setup.build(settings, data_dir=None).dataset
+    built = build.build(settings, data_dir=None).dataset
     whole = data.load("digits_5k")
     rows = [0, 99, 199, 299, 399, 499]
     for name in ("validation", "test"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import drawing
+from experiments.report import figures as drawing
 from tests.test_figures import picture, scattered
 from vae_jax import data
 

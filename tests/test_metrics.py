@@ -5,7 +5,7 @@ import threading
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from experiments.metrics import MetricsLog
+from experiments.run.metrics import MetricsLog
 
 
 def lines(folder) -> list[dict]:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from experiments import nonfinite
+from experiments.run import nonfinite
 from tests import commands
 from vae_jax import training
 

@@ -50,7 +50,7 @@ def _environment(pid: int) -> dict[str, str]:
 @contextlib.contextmanager
 def launched(output: IO[bytes], *arguments: str) -> Iterator[Launched]:
     process = subprocess.Popen(
-        commands.command("processes", "train", *commands.SMALL, *arguments),
+        commands.command("command.processes", "train", *commands.SMALL, *arguments),
         cwd=commands.ROOT,
         env={**commands.environment(), "PROCESSES": "2"},
         stdout=output,

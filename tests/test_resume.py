@@ -115,7 +115,7 @@ def test_another_config_on_the_same_workdir_is_refused_listing_the_differences(f
     workdir, _ = finished
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     result = commands.run("train", *commands.SMALL, f"--workdir={workdir}", "--config.model.hidden=(17,)")
-    check_refused(result, "model.hidden: [16] there, [17] here")
+    check_refused(result, "model.hidden: (16,) there, (17,) here")
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 

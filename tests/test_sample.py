@@ -13,8 +13,8 @@ import optax
 import pytest
 from PIL import Image
 
-from experiments.config import Config, Data, Model, Training, to_dict
-from experiments.workdir import claim
+from experiments.run.config import Config, Data, Model, Training, to_dict
+from experiments.run.workdir import claim
 from tests import commands
 from tests.test_bad_input import check_refused
 from tests.test_runs import drawn_params

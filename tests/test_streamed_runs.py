@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import setup
-from experiments.config import Config
 from experiments.configs import digits
+from experiments.run import build
+from experiments.run.config import Config
 from tests import commands
 from tests.test_bad_input import check_refused
 from tests.test_resume import metrics, summary
@@ -125,8 +125,8 @@ def config(array: Path, memory_gb: float) -> Config:
 
 def test_training_images_larger_than_the_memory_are_streamed_and_their_mean_is_exact(array):
     """The control of the tests below: the two runs read their data in different ways."""
-    streamed = setup.build(config(array, SMALL_MEMORY), data_dir=None)
-    held = setup.build(config(array, 2.0), data_dir=None)
+    streamed = build.build(config(array, SMALL_MEMORY), data_dir=None)
+    held = build.build(config(array, 2.0), data_dir=None)
     assert isinstance(streamed.dataset.train.images, data.StreamedImages)
     assert isinstance(held.dataset.train.images, np.ndarray)
     np.testing.assert_array_equal(streamed.dataset.train.images[:], held.dataset.train.images)
@@ -156,4 +156,4 @@ def test_fixed_binarization_of_streamed_images_is_refused(array):
     settings = config(array, SMALL_MEMORY)
     settings.data.binarization = "fixed"
     with pytest.raises(ValueError, match=r"data.binarization='fixed'.*data.memory_gb"):
-        setup.build(settings, data_dir=None)
+        build.build(settings, data_dir=None)

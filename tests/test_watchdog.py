@@ -10,7 +10,7 @@ from tests import commands
 _SECONDS = 2
 _PROGRAM = f"""
 import sys, time
-from experiments import watchdog
+from experiments.command import watchdog
 watchdog.start({_SECONDS})
 print("started", flush=True)
 for _ in range(int(sys.argv[1])):

@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from experiments import workdir
-from experiments.cli import UserError
+from experiments.command.errors import UserError
 from experiments.configs import digits
+from experiments.run import workdir
 from tests import commands
 
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from experiments import workdir
+from experiments.run import workdir
 with workdir.locked(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(600)

@@ -14,7 +14,7 @@ Each seed's figure has an error of 0.26 from the 10,000 test images, which is co
 Glorot-uniform here, LeCun-normal there. One run of 20 epochs takes 50 s on two CPU cores, without the evaluation.
 """
 
-from experiments.config import Config, Data, Evaluation, Loss, Model, Training
+from experiments.run.config import Config, Data, Evaluation, Loss, Model, Training
 
 _EPOCH = 50_000 // 128
 

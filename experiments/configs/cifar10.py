@@ -11,7 +11,7 @@ Not measured yet: the data could not be had where the other recipes were measure
 64 takes 0.1 s on two CPU cores.
 """
 
-from experiments.config import Config, Data, Loss, Model, Training
+from experiments.run.config import Config, Data, Loss, Model, Training
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ the data's mean. Measured with seed 0, ± one standard error over 500 test image
 training set, so no figure compares with a published one.
 """
 
-from experiments.config import Config, Data, Loss, Model, Training
+from experiments.run.config import Config, Data, Loss, Model, Training
 
 
 def get_config() -> Config:

@@ -7,8 +7,8 @@ Without a network: --config.data.manual_dir=FOLDER with the four IDX files, pack
 Not measured yet: the data could not be had where the other recipes were measured.
 """
 
-from experiments.config import Config
 from experiments.configs import mnist
+from experiments.run.config import Config
 
 
 def get_config() -> Config:

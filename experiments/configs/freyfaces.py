@@ -13,7 +13,7 @@ of these frames only. Mean of seeds 0, 1 and 2 ± its standard error, in nats of
 Each seed's figures have an error of 24 from the 196 test images. A run takes 35 s on an H100, evaluation included.
 """
 
-from experiments.config import Config, Data, Loss, Model, Training
+from experiments.run.config import Config, Data, Loss, Model, Training
 
 
 def get_config() -> Config:

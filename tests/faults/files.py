@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from experiments.scores import params_sha256
+from experiments.run.scores import params_sha256
 from tests.faults.trial import Outcome, saved_steps
 from vae_jax import runs, training
 from vae_jax.training import manifest

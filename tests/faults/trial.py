@@ -131,7 +131,7 @@ class Layout:
     def command(self, workdir: Path) -> list[str]:
         if self._processes == 1:
             return commands.command("train", *_ONE, f"--workdir={workdir}")
-        return commands.command("processes", "train", *_SEVERAL, f"--workdir={workdir}")
+        return commands.command("command.processes", "train", *_SEVERAL, f"--workdir={workdir}")
 
     def environment(self) -> dict[str, str]:
         return {**commands.environment(devices=self._devices), "PROCESSES": str(self._processes)}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .cli import UserError, differences
-from .config import Config, from_dict, to_dict
+from ..command.errors import UserError
+from .config import Config, differences, from_dict, to_dict
 
 CONFIG, METRICS, CHECKPOINTS, FIGURES = "config.json", "metrics.jsonl", "checkpoints", "figures"
 SUMMARY, EVALUATION, TABLES = "summary.json", "evaluation.json", "evaluation"
@@ -35,7 +35,7 @@ def claim(workdir: str, config: Config) -> Path:
             raise UserError(f"--workdir={workdir}: {place} is a file, not a folder")
     stored = path / CONFIG
     if stored.exists():
-        changed = differences(config, _read_object(stored))
+        changed = differences(config, read_config(path))
         if changed:
             raise UserError(
                 f"--workdir={workdir} holds a run of another config; nothing was changed. Choose another workdir, or "

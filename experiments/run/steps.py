@@ -9,14 +9,14 @@ import numpy as np
 
 from vae_jax import data, parallel, training
 
-from . import nonfinite, scores, setup
+from . import build, nonfinite, scores
 from .config import Config, to_dict
 
 
-class Run:
+class RunSteps:
     """The steps of a config over all devices, its states, and the data where the steps take them from."""
 
-    def __init__(self, config: Config, experiment: setup.Experiment) -> None:
+    def __init__(self, config: Config, experiment: build.Experiment) -> None:
         options, self._backend = config.training, config.parallel.backend
         self._config, self._experiment = config, experiment
         self._mesh = parallel.data_mesh()
@@ -24,11 +24,11 @@ class Run:
         self._streamed = isinstance(self._images, data.StreamedImages)
         if not self._streamed:
             self._images = parallel.replicate(self._images, self._mesh)
-        self._key = parallel.replicate(setup.purpose_key(experiment.key, setup.TRAINING), self._mesh)
-        self._optimizer = setup.make_optimizer(options)
+        self._key = parallel.replicate(build.purpose_key(experiment.key, build.TRAINING), self._mesh)
+        self._optimizer = build.make_optimizer(options)
         steps = functools.partial(
             training.train_batches if self._streamed else training.train_steps,
-            loss_fn=setup.make_loss(config, experiment.vae, axis_name=parallel.axis_name(self._backend)),
+            loss_fn=build.make_loss(config, experiment.vae, axis_name=parallel.axis_name(self._backend)),
             optimizer=self._optimizer,
             average_decay=options.average_decay,
             microbatches=options.microbatches,
@@ -58,7 +58,7 @@ class Run:
         return (parallel.shard if spread else parallel.replicate)(self._begin(params), self._mesh)
 
     def _draw(self) -> Any:
-        return self._experiment.vae.init(setup.purpose_key(self._experiment.key, setup.INIT))
+        return self._experiment.vae.init(build.purpose_key(self._experiment.key, build.INIT))
 
     def _begin(self, params: Any) -> training.TrainState:
         average = self._config.training.average_decay is not None
@@ -67,7 +67,7 @@ class Run:
     def write_repro(self, path: Path, error: training.NonFiniteError, params: Any) -> None:
         """What the step of an error was given, and the parameters before it."""
         images = np.asarray(self._experiment.dataset.train.images[error.rows])
-        _, noise_key = training.run_keys(setup.purpose_key(self._experiment.key, setup.TRAINING))
+        _, noise_key = training.run_keys(build.purpose_key(self._experiment.key, build.TRAINING))
         nonfinite.write_repro(path, error, params=params, noise_key=noise_key, images=images, metadata=self.metadata)
 
     def train(self, state: training.TrainState, *, num_steps: int, **told: Any) -> training.TrainState:

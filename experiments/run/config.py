@@ -6,10 +6,13 @@ A config file returns a `Config` from `get_config()`; any field can be overridde
 
 import dataclasses
 import math
+import shlex
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any
+
+from ..command.flags import fields
 
 # Real annotations and unfrozen classes: the flags read the first to parse overrides, and write to the second.
 
@@ -99,16 +102,6 @@ class Config:
     parallel: Parallel = dataclasses.field(default_factory=Parallel)
 
 
-def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, annotation, value) of every leaf of a config, or of a section of one."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from fields(value, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, field.type, value
-
-
 def to_dict(config: Config) -> dict[str, Any]:
     """The config as what JSON can hold."""
     return dataclasses.asdict(config)
@@ -131,6 +124,17 @@ def from_dict(values: dict[str, Any]) -> Config:
     config = Config(**{name: section(name, value) for name, value in values.items()})
     validate(config)
     return config
+
+
+def as_flags(config: Config) -> list[str]:
+    """Returns every field that has a value, as the flag that sets it."""
+    return [shlex.quote(f"--config.{name}={value}") for name, _, value in fields(config) if value is not None]
+
+
+def differences(mine: Config, other: Config) -> list[str]:
+    """Returns a line for each field in which a stored config differs."""
+    there = {name: value for name, _, value in fields(other)}
+    return [f"{name}: {there[name]!r} there, {here!r} here" for name, _, here in fields(mine) if there[name] != here]
 
 
 def validate(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""What it costs to spread a run over devices, and to save it: `python -m experiments.benchmark_runs`.
+"""What it costs to spread a run over devices, and to save it.
 
 The processor time of a data-parallel step over all devices, over that of one device at the same global batch (on a
 CPU with XLA_FLAGS=--xla_force_host_platform_device_count=8, whose devices share its cores); and the time that a
@@ -15,32 +15,18 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from absl import flags
 
 from vae_jax import data, losses, networks, parallel, training
 
-from . import cli
-
-_ROUNDS = flags.DEFINE_integer("rounds", 9, "Timings of each, interleaved; the median counts.", lower_bound=5)
-_STEPS = flags.DEFINE_integer("steps", 50, "Training steps in one timing.", lower_bound=1)
-_BATCHES = flags.DEFINE_list("batches", ["800", "3200"], "Global batch sizes.")
 _HIDDEN, _LATENT_DIM, _NUM_EXAMPLES = (200, 200), 50, 4000
 
 
-def main() -> None:
-    print(f"{jax.devices()[0].platform}, {jax.device_count()} device(s); medians of {_ROUNDS.value}")
-    if jax.device_count() > 1:
-        for text in _BATCHES.value:
-            devices(int(text))
-    checkpoints()
-
-
-def devices(batch_size: int) -> None:
-    """Prints the processor time of a step of each backend over all devices."""
-    timed = {"one device": placed_steps(batch_size, jax.devices()[:1], "jit")[1]}
-    timed |= {backend: placed_steps(batch_size, jax.devices(), backend)[1] for backend in parallel.BACKENDS}
+def devices(batch_size: int, *, rounds: int, steps: int) -> str:
+    """Returns the processor time of a step of each backend over all devices."""
+    timed = {"one device": placed_steps(batch_size, jax.devices()[:1], "jit", steps)[1]}
+    timed |= {backend: placed_steps(batch_size, jax.devices(), backend, steps)[1] for backend in parallel.BACKENDS}
     seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in range(_ROUNDS.value):
+    for _ in range(rounds):
         for name, call in timed.items():
             start = time.process_time()
             call()
@@ -48,20 +34,17 @@ def devices(batch_size: int) -> None:
     ratios = {
         name: statistics.median(np.divide(values, seconds["one device"]).tolist()) for name, values in seconds.items()
     }
-    one = 1e3 * statistics.median(seconds["one device"]) / _STEPS.value
+    one = 1e3 * statistics.median(seconds["one device"]) / steps
     named = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if name != "one device")
-    print(
-        f"batch {batch_size}: {one:.1f} ms of processor time on one device; over all, as a multiple: {named}",
-        flush=True,
-    )
+    return f"batch {batch_size}: {one:.1f} ms of processor time on one device; over all, as a multiple: {named}"
 
 
-def checkpoints() -> None:
-    """Prints what a checkpoint takes from training that goes on meanwhile."""
-    state, call = placed_steps(800, jax.devices()[:1], "jit")
+def checkpoints(*, rounds: int, steps: int) -> str:
+    """Returns what a checkpoint takes from training that goes on meanwhile."""
+    state, call = placed_steps(800, jax.devices()[:1], "jit", steps)
     with tempfile.TemporaryDirectory() as folder, training.Checkpoints(folder) as saved:
         plain, saving, blocked = [], [], []
-        for number in range(_ROUNDS.value):
+        for number in range(rounds):
             plain.append(_seconds(call))
             start = time.perf_counter()
             saved.save(state()._replace(step=np.int32(number)), {})
@@ -70,20 +53,22 @@ def checkpoints() -> None:
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(state()))
     cost = statistics.median(np.subtract(saving, plain).tolist())
     blocks = 1e3 * statistics.median(blocked)
-    print(
+    return (
         f"a checkpoint of {size / 2**20:.0f} MiB blocks for {blocks:.0f} ms, and with its work in the background takes "
         f"{1e3 * cost:.0f} ms from training: {cost / 60:.2%} of a minute"
     )
 
 
-def placed_steps(batch_size: int, on: Any, backend: str) -> tuple[Callable[[], training.TrainState], Callable[[], Any]]:
-    """(the state now, `steps` training steps with Adam) on these devices."""
+def placed_steps(
+    batch_size: int, on: Any, backend: str, num_steps: int
+) -> tuple[Callable[[], training.TrainState], Callable[[], Any]]:
+    """(the state now, `num_steps` training steps with Adam) on these devices."""
     vae = networks.mlp(event_shape=(28, 28, 1), latent_dim=_LATENT_DIM, hidden=_HIDDEN)
     key, optimizer, mesh = jax.random.key(0), optax.adam(1e-3), parallel.data_mesh(on)
     loss = losses.over_batch(losses.negative_elbo, axis_name=parallel.axis_name(backend))
     steps = functools.partial(training.train_steps, loss_fn=functools.partial(loss, vae=vae), optimizer=optimizer)
     images = np.random.RandomState(0).uniform(size=(_NUM_EXAMPLES, 28, 28, 1)).astype(np.float32)
-    index = data.batch_indices(key, num_examples=_NUM_EXAMPLES, batch_size=batch_size, start=0, stop=_STEPS.value)
+    index = data.batch_indices(key, num_examples=_NUM_EXAMPLES, batch_size=batch_size, start=0, stop=num_steps)
     start = training.init_state(vae.init(key), optimizer)
     state, run_key, images = parallel.replicate((start, key, images), mesh)
     run = parallel.data_parallel(steps, mesh=mesh, backend=backend).compile(state, run_key, images, index)
@@ -101,7 +86,3 @@ def _seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -11,7 +11,8 @@ import numpy as np
 from vae_jax import VAE, evaluation, parallel, runs, training
 from vae_jax.data import Split
 
-from . import interruption, setup, watchdog
+from ..command import signals, watchdog
+from . import build
 from .config import Config
 
 # Samples per validation image: enough that their noise is small beside the differences between images.
@@ -30,7 +31,7 @@ def evaluated_params(state: training.TrainState) -> Any:
     return state.params if state.average is None else state.average
 
 
-def load_weights(experiment: setup.Experiment, folder: Path, *, checkpoint: str, weights: str) -> tuple[int, Any]:
+def load_weights(experiment: build.Experiment, folder: Path, *, checkpoint: str, weights: str) -> tuple[int, Any]:
     """(step, "average" or "params") of a run's checkpoint: "latest", "best" or a step.
 
     Raises:
@@ -50,16 +51,16 @@ def load_params(folder: Path, vae: VAE) -> Any:
         return checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))
 
 
-def validation_scores(experiment: setup.Experiment, params: Any) -> dict[str, float]:
+def validation_scores(experiment: build.Experiment, params: Any) -> dict[str, float]:
     """The ELBO of the validation split and its standard error, with the same noise at every call."""
-    evidence = log_evidence(experiment, params, experiment.dataset.validation, setup.VALIDATION, _VALIDATION_SAMPLES)
+    evidence = log_evidence(experiment, params, experiment.dataset.validation, build.VALIDATION, _VALIDATION_SAMPLES)
     scores = evaluation.dataset_evidence(evidence, num_samples=_VALIDATION_SAMPLES)
     return {"elbo": scores.elbo, "elbo_standard_error": scores.elbo_standard_error}
 
 
-def test_scores(experiment: setup.Experiment, params: Any, *, num_samples: int) -> evaluation.DatasetEvidence:
+def test_scores(experiment: build.Experiment, params: Any, *, num_samples: int) -> evaluation.DatasetEvidence:
     """ELBO and importance-sampled negative log-likelihood of the test split, with standard errors."""
-    evidence = log_evidence(experiment, params, experiment.dataset.test, setup.TEST, num_samples)
+    evidence = log_evidence(experiment, params, experiment.dataset.test, build.TEST, num_samples)
     return evaluation.dataset_evidence(evidence, num_samples=num_samples)
 
 
@@ -72,10 +73,10 @@ def params_sha256(params: Any) -> str:
 
 
 def log_evidence(
-    experiment: setup.Experiment, params: Any, split: Split, purpose: int, num_samples: int
+    experiment: build.Experiment, params: Any, split: Split, purpose: int, num_samples: int
 ) -> evaluation.LogEvidence:
     """Of every example of a split, with the noise of a purpose."""
-    keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(split.images))
+    keys = jax.random.split(build.purpose_key(experiment.key, purpose), len(split.images))
     params = parallel.whole(params)
 
     def estimate(rows: np.ndarray) -> evaluation.LogEvidence:
@@ -93,7 +94,7 @@ def by_blocks(function: Callable[[np.ndarray], Any], number: int, size: int) -> 
     size = min(number, size * parallel.num_processes())
     blocks = []
     for start in range(0, number, size):
-        interruption.check()
+        signals.check()
         watchdog.progress()
         # The last block is filled with the last row, so that all are compiled once.
         rows = np.minimum(np.arange(start, start + size), number - 1)

@@ -1,4 +1,4 @@
-"""Starts a command in several processes of this machine: `python -m experiments.processes train --workdir=…`.
+"""Starts a command in several processes of this machine: `python -m experiments.command.processes train --workdir=…`.
 
 PROCESSES says how many; they meet on the loopback interface alone. Where one dies or is stuck, all are ended, and
 started again at most --max_restarts times, each from the newest checkpoint. SIGTERM and SIGINT are passed on.
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from .cli import PEER_DIED, TOLD_MISTAKE
+from .errors import PEER_DIED, TOLD_MISTAKE
 from .watchdog import STUCK
 
 # For the others to tell what they saw, once one has died.

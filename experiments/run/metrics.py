@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from vae_jax import parallel
 
-from .cli import UserError
+from ..command.errors import UserError
 from .workdir import METRICS
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from vae_jax import data, evaluation, figures
 from vae_jax.distributions import kl_per_dimension
 
-from . import setup
+from ..run import build
 from .assessment import Assessment
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
@@ -20,11 +20,11 @@ _WITH_ERRORS = "nats, ± 2 standard errors"
 _SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 2000, 10, 7, 2**26
 
 
-def draw(experiment: setup.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
+def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
     """Writes learning curves, reconstructions, prior samples and their nearest training images, a latent traversal, the
     latent means by label and, for two latent dimensions, the manifold, as PNG files."""
     folder.mkdir(exist_ok=True)
-    key = setup.purpose_key(experiment.key, setup.FIGURES)
+    key = build.purpose_key(experiment.key, build.FIGURES)
     observation_key, sample_key = jax.random.split(key)
     images, labels = experiment.dataset.test
     images = images[:_SCATTERED]

@@ -1,4 +1,4 @@
-"""All that is measured of a trained model, as `experiments.evaluate` reports it."""
+"""All that is measured of a trained model, as `evaluate` reports it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +11,8 @@ from vae_jax import data, evaluation
 from vae_jax.data import Split
 from vae_jax.distributions import DiagonalNormal
 
-from . import scores, setup
-from .config import Config
+from ..run import build, scores
+from ..run.config import Config
 
 # The comparison of every latent with every posterior is quadratic in their number.
 _MOST_LATENTS = 10_000
@@ -53,37 +53,37 @@ class Assessment(NamedTuple):
 
 
 def assess(
-    config: Config, experiment: setup.Experiment, params: Any, options: Options, tell: Callable[[str], None]
+    config: Config, experiment: build.Experiment, params: Any, options: Options, tell: Callable[[str], None]
 ) -> Assessment:
     """Computes all of it, every process its share; `tell` is told what is next."""
     vae, train, test = experiment.vae, experiment.dataset.train, experiment.dataset.test
-    evaluation_key = setup.purpose_key(experiment.key, setup.EVALUATION)
+    evaluation_key = build.purpose_key(experiment.key, build.EVALUATION)
     tell(f"log p(x) of {len(test.images)} test images from {options.num_samples} samples each")
-    evidence = scores.log_evidence(experiment, params, test, setup.TEST, options.num_samples)
+    evidence = scores.log_evidence(experiment, params, test, build.TEST, options.num_samples)
 
     rows = data.spread_rows(len(test.images), options.annealed_examples)
     annealed = bidirectional = None
     if options.annealed_examples:
         tell(f"log p(x) of {len(rows)} of them by annealing over {options.num_temperatures} temperatures")
         anneal = partial(evaluation.annealed_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
-        keys, xs = _examples(experiment, test, rows, setup.purpose_key(evaluation_key, _ANNEALED))
+        keys, xs = _examples(experiment, test, rows, build.purpose_key(evaluation_key, _ANNEALED))
         annealed = _blocks(lambda keys, xs: anneal(params, keys, xs), keys, xs)
         tell(f"bounds from both sides of {options.annealed_examples} simulated images")
         simulate = partial(evaluation.bidirectional_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
-        keys = jax.random.split(setup.purpose_key(evaluation_key, _SIMULATED), options.annealed_examples)
+        keys = jax.random.split(build.purpose_key(evaluation_key, _SIMULATED), options.annealed_examples)
         bidirectional = _blocks(lambda keys: simulate(params, keys), keys)
 
     gaps: dict[str, dict[str, evaluation.InferenceGaps]] = {}
     if options.gap_examples and _is_gaussian(vae, params, test):
         for name, split in (("train", train), ("test", test)):
             chosen = data.spread_rows(len(split.images), options.gap_examples)
-            keys, xs = _examples(experiment, split, chosen, setup.purpose_key(evaluation_key, _GAPS))
+            keys, xs = _examples(experiment, split, chosen, build.purpose_key(evaluation_key, _GAPS))
             tell(f"the best Gaussians for each of {len(chosen)} {name} images")
             gaps[name] = _gaps(partial(evaluation.inference_gaps, params, vae=vae), keys, xs, options)
 
     tell("what the latents hold")
     chosen = data.spread_rows(len(test.images), _MOST_LATENTS)
-    keys, xs = _examples(experiment, test, chosen, setup.purpose_key(evaluation_key, _LATENTS))
+    keys, xs = _examples(experiment, test, chosen, build.purpose_key(evaluation_key, _LATENTS))
     latents = evaluation.latent_statistics(params, keys, xs, vae=vae)
     scale = _shared_scale(vae, params)
     collapse = evaluation.diagnose_collapse(
@@ -120,11 +120,11 @@ def _blocks(function: Callable[..., Any], *arrays: Any) -> Any:
 
 
 def _examples(
-    experiment: setup.Experiment, split: Split, rows: np.ndarray, key: jax.Array
+    experiment: build.Experiment, split: Split, rows: np.ndarray, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """(keys for noise, x) of some examples; those of the test split as its evidence is estimated of."""
-    purpose = setup.TEST if split is experiment.dataset.test else setup.EVALUATION
-    keys = jax.random.split(setup.purpose_key(experiment.key, purpose), len(split.images))
+    purpose = build.TEST if split is experiment.dataset.test else build.EVALUATION
+    keys = jax.random.split(build.purpose_key(experiment.key, purpose), len(split.images))
     _, xs = experiment.observe(keys[rows], split.images[rows])
     return jax.random.split(key, len(rows)), xs
 
@@ -141,7 +141,7 @@ def _shared_scale(vae: Any, params: Any) -> float | None:
     return float(likelihood.scale) if is_shared else None
 
 
-def _probe(experiment: setup.Experiment, params: Any, xs: jax.Array, chosen: np.ndarray) -> evaluation.LinearProbe:
+def _probe(experiment: build.Experiment, params: Any, xs: jax.Array, chosen: np.ndarray) -> evaluation.LinearProbe:
     train, test = experiment.dataset.train, experiment.dataset.test
     rows = data.spread_rows(len(train.images), _MOST_LATENTS)
     _, train_xs = _examples(experiment, train, rows, experiment.key)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from vae_jax import runs, training
 from vae_jax.keys import example_keys
 
-from . import setup
+from . import build
 from .config import from_dict
 
 
@@ -74,7 +74,7 @@ def replay(path: str | Path) -> Replayed:
     vae = runs.build_vae(metadata["config"]["model"], event_shape=event_shape, data_mean=data_mean)
     template = jax.eval_shape(vae.init, jax.random.key(0))
     params = jax.tree_util.tree_map_with_path(lambda at, leaf: stored[jax.tree_util.keystr(at)], template)
-    loss_fn = setup.make_loss(config, vae, axis_name=None)
+    loss_fn = build.make_loss(config, vae, axis_name=None)
     noise_key, images = jax.random.wrap_key_data(stored["noise_key"]), jnp.asarray(stored["images"])
     step, rows = jnp.asarray(stored["step"]), jnp.asarray(stored["rows"])
 

@@ -1,0 +1,151 @@
+"""The flags of a command, each command's apart; and overrides of a config's fields, `--config.<field>=<value>`."""
+
+import dataclasses
+import difflib
+import functools
+import importlib.util
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from .errors import UserError, message
+
+
+class CommandFlags:
+    """The flags of one command, apart from those of any other; defined as by absl's DEFINE functions."""
+
+    def __init__(self) -> None:
+        self.values = flags.FlagValues()
+        self.string = functools.partial(flags.DEFINE_string, flag_values=self.values)
+        self.integer = functools.partial(flags.DEFINE_integer, flag_values=self.values)
+        self.number = functools.partial(flags.DEFINE_float, flag_values=self.values)
+        self.switch = functools.partial(flags.DEFINE_bool, flag_values=self.values)
+        self.choice = functools.partial(flags.DEFINE_enum, flag_values=self.values)
+        self.list = functools.partial(flags.DEFINE_list, flag_values=self.values)
+        self.help = self.switch("help", False, "Print this help, and exit.")
+        self.verbosity = self.integer("verbosity", -1, "Of the libraries' own messages: -1 warnings, 0 all.")
+
+    def data_dir(self) -> flags.FlagHolder[str | None]:
+        """Returns the flag --data_dir."""
+        return self.string("data_dir", None, "TFDS's folder; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")
+
+
+def read_flags(of: CommandFlags, argv: Sequence[str], *, config: bool = False) -> list[str]:
+    """Sets the flags from a command line; returns the arguments that concern a config, as "--name=value".
+
+    Raises:
+      UserError: for an unknown flag, an illegal value, or an argument that is no flag.
+    """
+    program, *arguments = argv
+    overrides, others = [], [program]
+    for argument in _joined(arguments):
+        of_config = config and _name(argument).split(".")[0] == "config" and argument.startswith("-")
+        (overrides if of_config else others).append(argument)
+    of.values.unparse_flags()
+    for name in of.values:
+        of.values[name].unparse()  # to its default: a command line says all
+    try:
+        left = of.values(others)
+    except flags.Error as error:
+        raise UserError(message(error)) from error
+    if len(left) > 1:
+        raise UserError(f"unexpected arguments: {' '.join(left[1:])}; every option is a flag, --name=value")
+    return overrides
+
+
+def config_file(arguments: Sequence[str]) -> str | None:
+    """Returns the value of the last --config among the arguments, None where there is none."""
+    given = [argument.partition("=")[2] for argument in arguments if _name(argument) == "config"]
+    return given[-1] if given else None
+
+
+def load_config(path: str) -> Any:
+    """Returns the config of a file with `get_config()`; "file:argument" calls `get_config(argument)`.
+
+    Raises:
+      UserError: where the file is missing or fails.
+    """
+    file, *argument = path.split(":", 1)
+    if not Path(file).is_file():
+        raise UserError(f"--config={path}: no such file; give a file with get_config(), see experiments/configs")
+    specification = importlib.util.spec_from_file_location("config_of_a_run", file)
+    if specification is None or specification.loader is None:
+        raise UserError(f"--config={path} is no Python file; give a file with get_config(), see experiments/configs")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+        return module.get_config(*argument)
+    except Exception as error:  # the file is the user's program, which may raise anything
+        raise UserError(f"--config={path}: {type(error).__name__}: {message(error)}") from error
+
+
+def override(config: Any, arguments: Sequence[str]) -> Any:
+    """Returns a dataclass with the fields that arguments "--config.<field>=<value>" name set to these values.
+
+    Of several for one field the last counts. "None" unsets a field that may be unset.
+
+    Raises:
+      UserError: for a field that does not exist, with the nearest that do, or a value of another type.
+    """
+    known = {name: annotation for name, annotation, _ in fields(config)}
+    chosen = {_name(argument).removeprefix("config."): argument for argument in arguments if "." in _name(argument)}
+    for name in chosen:
+        if name not in known:
+            raise UserError(unknown_field(name, list(known)))
+    unset = [name for name, argument in chosen.items() if argument.endswith("=None") and _may_be_unset(known[name])]
+    given = [argument for name, argument in chosen.items() if name not in unset]
+    values = flags.FlagValues()
+    try:
+        # The overrides are read when the flag is defined, from `sys_argv`.
+        config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["", *given])
+        values(["", *given])
+        config = values["config"].value
+    except (flags.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(message(error)) from error
+    for name in unset:
+        section, _, field = name.rpartition(".")
+        setattr(getattr(config, section) if section else config, field, None)
+    return config
+
+
+def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yields (dotted name, annotation, value) of every leaf of a nested dataclass."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field.type, value
+
+
+def unknown_field(name: str, known: Sequence[str]) -> str:
+    """Returns the message for a config field that does not exist, with the nearest that do."""
+    last = {field.rpartition(".")[2]: field for field in known}
+    near = difflib.get_close_matches(name, known, n=2)
+    near = near or [last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, n=2)]
+    hint = f"; did you mean {' or '.join(f'--config.{field}' for field in near)}?" if near else ";"
+    return f"unknown config field --config.{name}{hint} --print_config lists them all"
+
+
+def _may_be_unset(annotation: Any) -> bool:
+    return type(None) in typing.get_args(annotation)
+
+
+def _name(argument: str) -> str:
+    return argument.lstrip("-").partition("=")[0]
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments with "--config.x value" written as "--config.x=value", as flags may be given."""
+    joined: list[str] = []
+    for argument in arguments:
+        last = joined[-1] if joined else ""
+        if last.startswith("--config") and "=" not in last and not argument.startswith("-"):
+            joined[-1] = f"{last}={argument}"
+        else:
+            joined.append(argument)
+    return joined

@@ -1,0 +1,141 @@
+"""The part of a run that one command does: from the newest checkpoint to the end, or to a signal."""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax import parallel, training
+
+from ..command import signals, watchdog
+from ..command.errors import UserError, user_errors
+from . import build, nonfinite, scores, workdir
+from .config import Config, to_dict
+from .metrics import MetricsLog, NoLog, Progress, open_log
+from .steps import RunSteps
+
+
+class Trained(NamedTuple):
+    """A run at its end: its state, its log, and how fast it was."""
+
+    state: training.TrainState
+    log: MetricsLog | NoLog
+    examples_per_second: float | None
+
+
+def train(config: Config, experiment: build.Experiment, folder: Path, *, wandb_project: str | None) -> Trained:
+    """Returns the run of a folder at its end, trained from its newest checkpoint, if there is one.
+
+    Raises:
+      UserError: where a save fails, or the loss or a gradient is not finite.
+      Interrupted: after a signal, when the state is saved.
+    """
+    options = config.training
+    steps = RunSteps(config, experiment)
+    with training.Checkpoints(folder / workdir.CHECKPOINTS) as checkpoints:
+        with user_errors():
+            first = checkpoints.newest_good(_warn, set_aside=True) or 0
+            stored = checkpoints.metadata(first) if first else {}
+            state = steps.state_at(first, checkpoints)
+        if first and parallel.is_first_process():
+            print(f"resuming {folder} from step {first}", flush=True)
+        throughput = training.Throughput()
+        speed = lambda: throughput.examples_per_second or stored.get("examples_per_second")
+        skips = nonfinite.Skips(options.max_skipped, stored.get("skipped_steps", []))
+        with (
+            open_log(folder, step=first, wandb_project=wandb_project, config=to_dict(config)) as log,
+            Progress(num_steps=options.num_steps, step=first) as progress,
+        ):
+
+            def on_metrics(step: int, metrics: dict[str, np.ndarray]) -> None:
+                watchdog.progress()
+                values = {name: float(np.mean(metric, dtype=np.float64)) for name, metric in metrics.items()}
+                values["elbo"] = values["reconstruction"] - values["kl"]
+                progress.update(step, values)
+                log.write(step, "train", values)
+
+            elbos: dict[int, float] = {}  # of the validation split, by step
+
+            def save(state: training.TrainState) -> None:
+                described = {**steps.metadata, "examples_per_second": speed(), "skipped_steps": skips.steps}
+                with user_errors():
+                    checkpoints.save(state, described, score=elbos.get(int(state.step)))
+
+            def validate(step: int, state: training.TrainState) -> None:
+                values = scores.validation_scores(experiment, scores.evaluated_params(state))
+                log.write(step, "validation", values)
+                elbos[step] = values["elbo"]
+
+            def on_pause(step: int, state: training.TrainState) -> None:
+                last = step == options.num_steps
+                try:
+                    if last or step % options.eval_every == 0:
+                        validate(step, state)
+                except signals.Interrupted:
+                    save(state)
+                    raise
+                if last or step % options.checkpoint_every == 0:
+                    save(state)
+
+            evaluated = first % options.eval_every == 0 or first == options.num_steps
+            if first and evaluated and stored["score"] is None:
+                validate(first, state)  # an interruption came before it
+                save(state)
+            try:
+                state = steps.train(
+                    state,
+                    num_steps=options.num_steps,
+                    throughput=throughput,
+                    on_metrics=on_metrics,
+                    on_pause=on_pause,
+                    on_nonfinite=skips.skip,
+                    interrupted=signals.noted,
+                )
+            except training.NonFiniteError as error:
+                with user_errors():
+                    checkpoints.wait()
+                    before = checkpoints.newest_good(_warn) or 0
+                    state = steps.state_at(before, checkpoints)
+                raise _explain(error, steps, state, folder) from error
+            if int(state.step) < options.num_steps:
+                save(state)
+                with user_errors():
+                    checkpoints.wait()
+                signals.check()
+        with user_errors():
+            checkpoints.wait()
+    return Trained(state, log, speed())
+
+
+def _explain(error: training.NonFiniteError, steps: RunSteps, state: training.TrainState, folder: Path) -> UserError:
+    """Computes the parameters before the step again, from an earlier state, and writes what reproduces it."""
+    state = steps.train(
+        state,
+        num_steps=error.step,
+        throughput=training.Throughput(),
+        on_metrics=lambda step, metrics: watchdog.progress(),
+        on_pause=lambda step, state: None,
+        on_nonfinite=lambda error: None,
+        interrupted=signals.noted,
+    )
+    if int(state.step) < error.step:
+        signals.check()
+    params = parallel.whole(state.params)
+    path = folder / f"nonfinite_{error.step}.npz"
+    if parallel.is_first_process():
+        steps.write_repro(path, error, params)
+        again = nonfinite.replay(path)
+        recurs = not np.isfinite([again.loss, again.gradient_norm]).all()
+    else:
+        recurs = True
+    says = "it recurs" if recurs else "it does NOT recur, which points at the machine"
+    return UserError(
+        f"training stopped: {error}. {path} holds the step, and computed again from there {says} "
+        "(experiments.run.nonfinite.replay). The last checkpoint is kept; try a lower training.learning_rate or a "
+        "training.clip_norm in a new --workdir"
+    )
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
