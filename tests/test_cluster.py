@@ -1,6 +1,7 @@
 """Every launcher's environment gives one cluster; the values are what those launchers set."""
 
 import http.server
+import re
 import socket
 import threading
 
@@ -276,6 +277,9 @@ def test_a_missing_variable_is_named(environment, missing):
         (EXPLICIT, "JAX_PROCESS_ID"),
         (EXPLICIT, "JOB_COMPLETION_INDEX"),
         (STEP, "SLURM_PROCID"),
+        (STEP, "SLURM_STEP_ID"),
+        (STEP, "SLURM_NODEID"),
+        ({**STEP, "CUDA_VISIBLE_DEVICES": "0,1"}, "SLURM_GPUS_ON_NODE"),
         (OPEN_MPI, "OMPI_COMM_WORLD_SIZE"),
         (HYDRA, "PMI_SIZE"),
         (TPU, "TPU_WORKER_ID"),
@@ -294,6 +298,27 @@ def test_what_is_no_number_is_named(environment, name, value):
 def test_a_rank_beyond_the_last_is_refused(environment, name):
     with pytest.raises(ValueError, match=r"process 8 of [48]: count from 0"):
         detected(environment, {name: "8"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "name", "value", "given"),
+    [
+        (STEP, "SLURM_NODEID", "2", "SLURM_STEP_TASKS_PER_NODE is '4(x2)'"),
+        (STEP, "SLURM_LOCALID", "4", "SLURM_STEP_TASKS_PER_NODE is '4(x2)'"),
+        ({**STEP, "SLURM_STEP_TASKS_PER_NODE": "0,8", "SLURM_NODEID": "0"}, "SLURM_LOCALID", "0", "is '0,8'"),
+        ({**OPEN_MPI, **ONE_MACHINE}, "OMPI_COMM_WORLD_LOCAL_RANK", "4", "OMPI_COMM_WORLD_LOCAL_SIZE is 4"),
+        (HYDRA, "MPI_LOCALRANKID", "2", "MPI_LOCALNRANKS is 2"),
+    ],
+)
+def test_a_number_within_a_machine_beyond_the_last_is_refused(environment, name, value, given):
+    with pytest.raises(ValueError, match=rf"{name} is {value}, but .*{re.escape(given)}: count from 0"):
+        detected(environment, {name: value})
+
+
+@pytest.mark.parametrize("tasks", ["", "four", "4(x2", "4x2", "4(x),3", "4,,3", "²", "-4"])
+def test_malformed_numbers_of_slurms_tasks_are_refused(tasks):
+    with pytest.raises(ValueError, match=re.escape(f"SLURM_STEP_TASKS_PER_NODE is {tasks!r}: numbers are needed")):
+        detected(STEP, {"SLURM_STEP_TASKS_PER_NODE": tasks})
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Cluster(NamedTuple):
 
 
 def detect(environ: Mapping[str, str]) -> Cluster | None:
-    """The cluster that an environment describes; None for a run of one process.
+    """Returns the cluster that an environment describes; None for a run of one process.
 
     In this order: JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID (for Kubernetes and the local
     launcher; the index of a Kubernetes Job, or a rank of what follows, may stand for the process id), Open MPI,
@@ -41,7 +41,7 @@ def detect(environ: Mapping[str, str]) -> Cluster | None:
     server of a TPU VM is asked).
 
     Raises:
-      ValueError: for a variable that is missing or no number, naming it.
+      ValueError: for a variable that is missing, malformed or out of range, naming it with its value.
     """
     # Slurm after MPI: what mpirun starts within a Slurm job sees the step of mpirun's own helpers too.
     for read in (_explicit, _open_mpi, _hydra, _slurm, _tpu):
@@ -54,7 +54,7 @@ def detect(environ: Mapping[str, str]) -> Cluster | None:
 
 
 def bind_address(coordinator: str, *, patience_seconds: float = 60) -> str:
-    """ "address:port" for process 0 to listen at: the one that the coordinator's name stands for, never all interfaces.
+    """Returns "address:port" for process 0 to listen at: that of the coordinator's name, never all interfaces.
 
     Raises:
       ValueError: for a name that stays unknown for `patience_seconds`, or that stands for all interfaces.
@@ -75,7 +75,7 @@ def bind_address(coordinator: str, *, patience_seconds: float = 60) -> str:
 
 
 def _resolve(host: str, deadline: float) -> tuple[socket.AddressFamily, ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """Of a pod of Kubernetes the name is known some time after its start."""
+    """Returns the address of a host's name; that of a pod of Kubernetes is known some time after its start."""
     while True:
         try:
             family, _, _, _, place = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
@@ -131,7 +131,7 @@ def _slurm(environ: Mapping[str, str]) -> Cluster | None:
     # The batch script itself has no step's node list: it is one process, which starts the step.
     if "SLURM_STEP_NODELIST" not in environ or "SLURM_PROCID" not in environ:
         return None
-    step = int(text) if (text := environ.get("SLURM_STEP_ID", "")).isdigit() else 0
+    step = _number(environ, "SLURM_STEP_ID") if "SLURM_STEP_ID" in environ else 0
     port = _port(_number(environ, "SLURM_JOB_ID") + step % _STEPS * (_PORTS // _STEPS))
     tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environ else "SLURM_NTASKS"
     coordinator = f"{_first_host(environ['SLURM_STEP_NODELIST'])}:{port}"
@@ -182,12 +182,12 @@ def _port(job: int) -> int:
 
 
 def _first_host(nodes: str) -> str:
-    """Of Slurm's lists: "node3", "node3,other", "node[003-015,20],other", "rack[0-3]n[00-15]"."""
+    """Returns the first of Slurm's lists: "node3,other", "node[003-015,20],other", "rack[0-3]n[00-15]"."""
     return re.sub(r"\[([^-,\]]*)[^\]]*\]", r"\1", nodes).split(",")[0]
 
 
 def _devices(environ: Mapping[str, str]) -> tuple[int, ...] | None:
-    """A process's share of its machine's GPUs, where all processes there see the same; None for all that it sees."""
+    """Returns a process's share of the GPUs that all processes of its machine see; None for all that it sees."""
     if "JAX_LOCAL_DEVICE_IDS" in environ:
         return None  # JAX reads it
     local, count = _local_rank(environ)
@@ -198,22 +198,35 @@ def _devices(environ: Mapping[str, str]) -> tuple[int, ...] | None:
         return (local,)  # how many there are is not known: one each
     number = len(visible.split(","))
     # Slurm shows each task its own, where it was asked to bind them.
-    share = 0 if number < int(environ.get("SLURM_GPUS_ON_NODE", number)) else number // count
+    on_node = _number(environ, "SLURM_GPUS_ON_NODE") if "SLURM_GPUS_ON_NODE" in environ else number
+    share = 0 if number < on_node else number // count
     return tuple(range(local * share, (local + 1) * share)) or None
 
 
 def _local_rank(environ: Mapping[str, str]) -> tuple[int, int]:
-    """This process's number among those of its machine, and theirs."""
+    """Returns this process's number among those of its machine, and how many these are."""
     for rank, size in (
         ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
         ("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     ):
         if rank in environ:
-            return _number(environ, rank), _number(environ, size)
+            count = _number(environ, size)
+            return _index(environ, rank, count, f"{size} is {count}"), count
     if "SLURM_STEP_TASKS_PER_NODE" not in environ:
         return 0, 1
-    counts = []  # of "4(x2),3": four on each of two machines, three on another
-    for text in environ["SLURM_STEP_TASKS_PER_NODE"].split(","):
-        count, _, times = text.rstrip(")").partition("(x")
-        counts += [int(count)] * int(times or 1)
-    return _number(environ, "SLURM_LOCALID"), counts[_number(environ, "SLURM_NODEID")]
+    tasks, counts = environ["SLURM_STEP_TASKS_PER_NODE"], []
+    for text in tasks.split(","):  # of "4(x2),3": four on each of two machines, three on another
+        found = re.fullmatch(r"([0-9]+)(?:\(x([0-9]+)\))?", text)
+        if found is None:
+            raise ValueError(f"SLURM_STEP_TASKS_PER_NODE is {tasks!r}: numbers are needed, as in '4(x2),3'")
+        counts += [int(found[1])] * int(found[2] or 1)
+    given = f"SLURM_STEP_TASKS_PER_NODE is {tasks!r}"
+    count = counts[_index(environ, "SLURM_NODEID", len(counts), given)]
+    return _index(environ, "SLURM_LOCALID", count, given), count
+
+
+def _index(environ: Mapping[str, str], name: str, count: int, given: str) -> int:
+    number = _number(environ, name)
+    if number >= count:
+        raise ValueError(f"{name} is {number}, but {given}: count from 0")
+    return number
