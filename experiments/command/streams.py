@@ -1,7 +1,9 @@
 """Standard streams that outlive their readers: what cannot be printed ends no command."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 
@@ -19,6 +21,18 @@ def secure() -> None:
         setattr(sys, name, _Lossy(stream))
 
 
+@contextlib.contextmanager
+def muted_stderr() -> Iterator[None]:
+    """Drops what is written to standard error meanwhile, by libraries in C++ too."""
+    shown = os.dup(sys.stderr.fileno())
+    _send_nowhere(sys.stderr.fileno())
+    try:
+        yield
+    finally:
+        os.dup2(shown, sys.stderr.fileno())
+        os.close(shown)
+
+
 class _Lossy:
     """A text stream that drops what its reader, or a full disk, does not take."""
 
@@ -29,20 +43,20 @@ class _Lossy:
         try:
             return self._stream.write(text)
         except OSError:
-            self._drop()
+            _send_nowhere(self._stream.fileno())  # what is still buffered, and all that follows
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError:
-            self._drop()
-
-    def _drop(self) -> None:
-        """Sends what is still buffered, and all that follows, nowhere."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+            _send_nowhere(self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _send_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
