@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,3 +206,18 @@ def test_a_users_mistake_is_told_once_and_not_tried_again(tmp_path, mistake, mes
     assert len(said) == 1, said
     assert said[0].startswith("error: ")
     assert message in said[0]
+
+
+def test_no_process_outlives_a_launcher_that_is_killed():
+    program = """
+import os, sys
+from experiments.command import processes
+processes.start([sys.executable, "-c", "import time; print('started', flush=True); time.sleep(60)"], dict(os.environ))
+sys.stdin.read()
+"""
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=commands.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert launcher.stdout.readline() == b"started\n"
+    launcher.kill()
+    assert launcher.communicate(timeout=10) == (b"", None)  # at the end of what both print: of the last process

@@ -16,7 +16,7 @@ from vae_jax import cluster, parallel
 from vae_jax.data import DataError
 
 from . import signals, streams
-from .errors import PEER_DIED, TOLD_MISTAKE, UserError, message, user_errors
+from .errors import PEER_DIED, USER_MISTAKE, UserError, message, user_errors
 from .flags import CommandFlags, read_flags
 
 # What a peer is given to answer in, so that all end within half a minute of one's death.
@@ -123,7 +123,7 @@ def _fail(text: str) -> NoReturn:
     print(f"error: {text}", file=sys.stderr, flush=True)
     if parallel.num_processes() > 1:
         time.sleep(2)  # for the others to come to the same mistake
-    _exit(TOLD_MISTAKE)
+    _exit(USER_MISTAKE)
 
 
 def _let_the_first_tell() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-TOLD_MISTAKE, PEER_DIED = 1, 71  # exit statuses
+USER_MISTAKE, PEER_DIED = 1, 71  # exit statuses
 
 
 class UserError(Exception):

@@ -1,9 +1,12 @@
 """Starts a command in several processes of this machine: `python -m experiments.command.processes train --workdir=…`.
 
 PROCESSES says how many; they meet on the loopback interface alone. Where one dies or is stuck, all are ended, and
-started again at most --max_restarts times, each from the newest checkpoint. SIGTERM and SIGINT are passed on.
+started again at most --max_restarts times, each from the newest checkpoint. SIGTERM, SIGINT and SIGHUP are passed on;
+where this process is killed, the others get SIGTERM.
 """
 
+import ctypes
+import functools
 import os
 import shutil
 import signal
@@ -12,16 +15,21 @@ import subprocess
 import sys
 import time
 
-from .errors import PEER_DIED, TOLD_MISTAKE
+from . import streams
+from .errors import PEER_DIED, USER_MISTAKE
 from .watchdog import STUCK
 
-# For the others to tell what they saw, once one has died.
+# For the others to report what they saw, once one has died.
 _GRACE_SECONDS = 5
-_TOLD_TO_END = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ENDED_IN_ORDER = [128 + number for number in _ENDING_SIGNALS]
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """The exit status of the processes, as a shell gives it."""
+    """Returns the exit status of the processes, as a shell gives it."""
+    streams.secure()
     command, options = _split(sys.argv[1:])
     try:
         number, restarts = (int(text) for text in (os.environ.get("PROCESSES", "1"), options.get("max_restarts", "0")))
@@ -31,21 +39,22 @@ def main() -> int:
         print("error: PROCESSES and --max_restarts are whole numbers; PROCESSES of at least 1", file=sys.stderr)
         return 1
     children: list[subprocess.Popen[bytes]] = []
-    told: list[int] = []
+    received: list[int] = []  # signals to end
 
     def pass_on(signum: int, frame: object) -> None:
-        told.append(signum)
+        received.append(signum)
         for child in children:
             child.send_signal(signum)
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, pass_on)
+    for signum in _ENDING_SIGNALS:
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup has it ignored
+            signal.signal(signum, pass_on)
     attempt = 0
     while True:
         attempt += 1
-        status = _run(command, number, children, told)
+        status = _run(command, number, children, received)
         crashed = status in (STUCK, PEER_DIED) or status > 128
-        if told or status in _TOLD_TO_END or not crashed or attempt > restarts:
+        if received or status in _ENDED_IN_ORDER or not crashed or attempt > restarts:
             return status
         print(f"the processes ended with status {status}; restart {attempt} of {restarts}", flush=True)
 
@@ -61,8 +70,22 @@ def _split(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     return rest, own
 
 
-def _run(command: list[str], number: int, children: list[subprocess.Popen[bytes]], told: list[int]) -> int:
-    """Runs the processes, which `children` then holds, to their end; the status of the first that failed."""
+def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Returns a new process, which on Linux gets SIGTERM when this one dies."""
+    # In a session of its own: Ctrl-C in the terminal reaches this process alone, which passes it on.
+    end_with_this = functools.partial(_end_with, os.getpid())
+    return subprocess.Popen(arguments, env=environment, start_new_session=True, preexec_fn=end_with_this)
+
+
+def _end_with(parent: int) -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before
+            os._exit(128 + signal.SIGTERM)
+
+
+def _run(command: list[str], number: int, children: list[subprocess.Popen[bytes]], received: list[int]) -> int:
+    """Runs the processes, which `children` then holds, to their end; returns the status of the first that failed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
@@ -75,14 +98,13 @@ def _run(command: list[str], number: int, children: list[subprocess.Popen[bytes]
             environment |= {"JAX_NUM_PROCESSES": str(number), "JAX_PROCESS_ID": str(rank)}
             if share := len(gpus) // number:
                 environment["JAX_LOCAL_DEVICE_IDS"] = ",".join(gpus[rank * share : (rank + 1) * share])
-        # A session of its own: Ctrl-C in the terminal reaches this process alone, which passes it on.
         arguments = [sys.executable, "-m", f"experiments.{command[0]}", *command[1:]]
-        before = len(told)
-        child = subprocess.Popen(arguments, env=environment, start_new_session=True)
+        before = len(received)
+        child = start(arguments, environment)
         children.append(child)
-        for signum in told[before:]:
+        for signum in received[before:]:
             child.send_signal(signum)  # it came before this child was known
-        if told:
+        if received:
             break
     status, deadline = 0, None
     while True:
@@ -90,8 +112,8 @@ def _run(command: list[str], number: int, children: list[subprocess.Popen[bytes]
         status = status or next((code for code in found if code), 0)
         if None not in found:
             return 128 - status if status < 0 else status
-        if status and deadline is None and status not in _TOLD_TO_END:
-            deadline = time.monotonic() + (0 if status == TOLD_MISTAKE else _GRACE_SECONDS)
+        if status and deadline is None and status not in _ENDED_IN_ORDER:
+            deadline = time.monotonic() + (0 if status == USER_MISTAKE else _GRACE_SECONDS)
         if deadline is not None and time.monotonic() > deadline:
             for child in children:
                 child.kill()
@@ -99,7 +121,7 @@ def _run(command: list[str], number: int, children: list[subprocess.Popen[bytes]
 
 
 def _gpus() -> list[str]:
-    """The numbers, among those visible, of this machine's GPUs."""
+    """Returns the numbers of this machine's GPUs among those visible."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [str(number) for number in range(len(visible.split(",") if visible else []))]

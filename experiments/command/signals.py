@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a run saves where it is and ends with status 143 or 130."""
+"""SIGTERM, SIGINT and SIGHUP: a run saves where it is and ends with status 143, 130 or 129."""
 
 import signal
 from collections.abc import Iterator
@@ -21,14 +21,15 @@ _deferring: list[bool] = []
 
 
 def listen() -> None:
-    """From now on SIGTERM and SIGINT raise `Interrupted`; within `deferred` they are noted."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _handle)
+    """Makes SIGTERM, SIGINT and SIGHUP raise `Interrupted` from now on; within `deferred` they are noted."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup has it ignored
+            signal.signal(number, _handle)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Within it a signal interrupts nothing: `check` and `noted` tell of it."""
+    """Makes a signal interrupt nothing meanwhile: `check` and `noted` report it."""
     _deferring.append(True)
     try:
         yield
@@ -37,12 +38,12 @@ def deferred() -> Iterator[None]:
 
 
 def noted() -> bool:
-    """Whether this process was told to end."""
+    """Returns whether a signal has asked this process to end."""
     return bool(_noted)
 
 
 def check() -> None:
-    """Raises `Interrupted` where any process was told to end; all of them call it at the same points."""
+    """Raises `Interrupted` where a signal has asked any process to end; all of them call it at the same points."""
     if parallel.ask_all(noted)():
         raise Interrupted(_noted[0] if _noted else signal.SIGTERM, agreed=True)
 

@@ -12,13 +12,13 @@ _last = [time.monotonic()]
 
 
 def start(seconds: float) -> None:
-    """From now on the process ends with status 70, telling where it stands, after `seconds` without `progress`."""
+    """Makes the process end with status 70, and print where it stands, after `seconds` without `progress`."""
     progress()
     threading.Thread(target=_watch, args=(seconds,), name="watchdog", daemon=True).start()
 
 
 def progress() -> None:
-    """Tells that the process gets on."""
+    """Starts the count of seconds again."""
     _last[0] = time.monotonic()
 
 
