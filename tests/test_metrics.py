@@ -5,7 +5,7 @@ import threading
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from experiments.run.metrics import MetricsLog
+from experiments.run.metrics import MetricsLog, Progress
 
 
 def lines(folder) -> list[dict]:
@@ -64,3 +64,11 @@ def test_the_log_is_written_by_the_thread_that_writes_it(tmp_path):
         for step in range(100):
             log.write(step, "train", {"loss": 1.0})
         assert threading.enumerate() == before
+
+
+def test_the_lines_of_progress_say_what_is_weighted_and_in_which_unit(capsys):
+    with Progress(num_steps=2, step=0, seconds_between_lines=0) as progress:
+        progress.update(1, {"loss": 3.0, "elbo": -2.0, "kl": 1.0, "reconstruction": -1.0})
+    header, line = capsys.readouterr().out.splitlines()
+    assert header == "in nats per example: loss, which is minimised, with beta and free bits; elbo and kl, without"
+    assert line.startswith("step 1/2  loss 3.00  elbo -2.00  kl 1.00  ")

@@ -154,11 +154,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class Progress:
     """A progress bar with loss, ELBO, KL, steps/s and the time left; plain lines where there is no terminal.
 
-    Of several processes the first shows it.
+    One line before says what they are. Of several processes the first shows them.
     """
 
     def __init__(self, *, num_steps: int, step: int, seconds_between_lines: float = 5.0) -> None:
         self._writes = parallel.is_first_process()
+        if self._writes:
+            print(
+                "in nats per example: loss, which is minimised, with beta and free bits; elbo and kl, without",
+                flush=True,
+            )
         silent = not (self._writes and sys.stderr.isatty())
         self._bar = tqdm(total=num_steps, initial=step, unit="step", disable=silent, dynamic_ncols=True)
         self._num_steps, self._first, self._step = num_steps, step, step
