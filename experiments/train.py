@@ -1,7 +1,7 @@
 """Trains a VAE, evaluates it and draws it: `python -m experiments.train --config=… --workdir=…`.
 
-The same command on the same workdir resumes from the newest checkpoint; a finished run prints its summary. SIGTERM and
-SIGINT end it within a chunk of steps, saved, with status 143 or 130.
+The same command on the same workdir resumes from the newest checkpoint; a finished run prints its summary. SIGTERM,
+SIGINT and SIGHUP end it within a chunk of steps, saved, with status 143, 130 or 129.
 """
 
 import contextlib
@@ -29,9 +29,11 @@ _WORKDIR = FLAGS.string("workdir", "runs/digits", "The folder of the run's files
 _DATA_DIR = FLAGS.data_dir()
 _PLATFORM = FLAGS.choice("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
 _INIT_FROM = FLAGS.string("init_from", None, "Short for --config.init_from: a run to take parameters from.")
-_STUCK_AFTER = FLAGS.number("stuck_after", 900, "Seconds without progress that end the process; 0: never.")
+_STUCK_AFTER = FLAGS.number(
+    "stuck_after", 900, "Seconds without progress that end the process; 0: never.", lower_bound=0
+)
 _WANDB = FLAGS.string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
-_PRINT_CONFIG = FLAGS.switch("print_config", False, "Print the config as flags, and exit.")
+_PRINT_CONFIG = FLAGS.switch("print_config", False, "Print every field of the config as a flag, and exit.")
 
 
 def parse(argv: Sequence[str]) -> Config:
@@ -41,14 +43,18 @@ def parse(argv: Sequence[str]) -> Config:
       UserError: for an unknown flag or field, or an illegal value.
     """
     arguments = read_flags(FLAGS, argv, config=True)
-    config = override(load_config(config_file(arguments) or _DEFAULT), arguments)
-    if not isinstance(config, Config):
-        raise UserError(f"--config: get_config() must return an experiments.run.config.Config, not {type(config)}")
+    config = override(load_config(config_file(arguments) or _DEFAULT, Config), arguments)
     if _INIT_FROM.value is not None:
         config.init_from = _INIT_FROM.value
     with user_errors():
         validate(config)
     return config
+
+
+def field_help(config: Config) -> str:
+    """Returns every field of a config as a flag, for --help."""
+    how = "Fields of the config, here with the values of --config. Each is a flag; quote a value with parentheses:"
+    return "\n".join([how, "", *as_flags(config)])
 
 
 def main(config: Config) -> None:
@@ -110,4 +116,4 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
 
 
 if __name__ == "__main__":
-    entry.run_command(main, FLAGS, parse=parse, several_processes=True)
+    entry.run_command(main, FLAGS, parse=parse, more_help=field_help, several_processes=True)

@@ -3,66 +3,97 @@
 import json
 import math
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from experiments import evaluate, train
+from experiments.command.errors import UserError
+from experiments.command.flags import read_flags
 from experiments.configs import digits
-from experiments.run import build
+from experiments.run import build, workdir
 from experiments.run.config import Config, validate
 from tests import commands
 
-
-class Case(NamedTuple):
-    """Arguments of `train`, and what the message must name."""
-
-    arguments: tuple[str, ...]
-    named: tuple[str, ...]
-    devices: int = 1
-
-
-COMMANDS = {
-    "unknown_field": Case(("--config.training.learning_rat=1",), ("training.learning_rat", "training.learning_rate")),
-    "unknown_section": Case(("--config.trainin.num_steps=1",), ("trainin.num_steps", "training.num_steps")),
-    "missing_config_file": Case(("--config=no/such/file.py",), ("no/such/file.py",)),
-    "config_file_without_get_config": Case(("--config=experiments/configs/__init__.py",), ("get_config",)),
-    "unknown_flag": Case(("--workdirr=x",), ("workdirr",)),
-    "stray_argument": Case(("stray",), ("stray",)),
-    "word_for_an_int": Case(("--config.training.num_steps=many",), ("training.num_steps", "many")),
-    "fraction_for_an_int": Case(("--config.training.num_steps=1.5",), ("training.num_steps", "1.5")),
-    "word_for_a_float": Case(("--config.training.learning_rate=high",), ("training.learning_rate", "high")),
-    "not_a_number": Case(("--config.training.learning_rate=nan",), ("training.learning_rate", "nan")),
-    "word_in_a_tuple": Case(("--config.model.hidden=(abc,)",), ("model.hidden", "abc")),
-    "unknown_likelihood": Case(("--config.model.likelihood=bernouli",), ("bernouli", "bernoulli")),
-    "batch_not_divisible": Case(("--config.training.batch_size=100",), ("100", "3 devices"), devices=3),
-    "wandb_not_installed": Case(("--wandb_project=x",), ("vae_jax[wandb]",)),
-    "platform_not_there": Case(("--require_platform=gpu",), ("gpu", "cpu")),
+# Arguments of `train`, and what the message must name.
+ARGUMENTS = {
+    "--config.training.learning_rat=1": ("training.learning_rat", "training.learning_rate"),
+    "--config.trainin.num_steps=1": ("trainin.num_steps", "training.num_steps"),
+    "--config.training=1": ("unknown config field --config.training;",),
+    "--config=no/such/file.py": ("no/such/file.py", "no such file"),
+    "--config=README.md": ("README.md is no Python file",),
+    "--config=experiments/configs/__init__.py": ("get_config",),
+    "--config=experiments/configs/digits.py:large": ("digits.py:large", "takes 0 positional arguments"),
+    "--workdirr=x": ("workdirr",),
+    "stray": ("stray",),
+    "--require_platform=gpus": ("require_platform", "cpu|gpu|tpu"),
+    "--stuck_after=-1": ("stuck_after", "non-negative"),
+    "--config.training.num_steps=many": ("--config.training.num_steps=many: expected a whole number",),
+    "--config.training.num_steps=1.5": ("--config.training.num_steps=1.5: expected a whole number",),
+    "--config.training.num_steps=None": ("--config.training.num_steps=None: expected a whole number",),
+    "--config.training.learning_rate=high": ("--config.training.learning_rate=high: expected a number",),
+    "--config.training.learning_rate=nan": ("training.learning_rate", "nan"),
+    "--config.training.clip_norm=high": ("--config.training.clip_norm=high: expected a number, or None",),
+    "--config.model.hidden=(abc,)": ("--config.model.hidden=(abc,): expected whole numbers, as in (200, 200)",),
+    "--config.model.hidden=(3, 4.5)": ("--config.model.hidden=(3, 4.5): expected whole numbers",),
+    "--config.model.data_bias=maybe": ("--config.model.data_bias=maybe: expected true or false",),
 }
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    """Every case run once, two at a time: each takes seconds, nearly all of them imports."""
-    folder = tmp_path_factory.mktemp("bad_input")
-
-    def outcome(name: str):
-        case = COMMANDS[name]
-        return commands.run(
-            "train", *commands.SMALL, f"--workdir={folder / name}", *case.arguments, devices=case.devices
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        results = dict(zip(COMMANDS, pool.map(outcome, COMMANDS), strict=True))
-    return folder, results
+@pytest.mark.parametrize("argument", ARGUMENTS)
+@pytest.mark.parametrize("config", [(), ("--config=experiments/configs/mnist.py",)], ids=["default", "given"])
+def test_a_mistake_in_the_flags_is_named(argument, config, monkeypatch):
+    monkeypatch.chdir(commands.ROOT)
+    with pytest.raises(UserError) as caught:
+        train.parse(["train", *config, argument])
+    assert not [text for text in ARGUMENTS[argument] if text not in str(caught.value)], caught.value
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_mistake_is_told_in_one_message_and_nothing_is_written(outcomes, name):
-    folder, results = outcomes
-    check_refused(results[name], *COMMANDS[name].named)
-    assert not (folder / name).exists()
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("1 / 0", r"\(line 1\): ZeroDivisionError: division by zero"),
+        ("def get_config():\n    raise KeyError('lost')", r"\(line 2\): KeyError: lost"),
+        ("def get_config(:", "SyntaxError: "),
+        ("import nosuch", "ModuleNotFoundError: No module named 'nosuch'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("def get_config():\n    return get_config()", "RecursionError: something is nested too deeply"),
+        ("def get_config():\n    return None", r"must return an experiments\.run\.config\.Config, got a NoneType"),
+        ("def get_config():\n    return {'seed': 0}", "got a dict"),
+        ("def get_config():\n    from experiments.run.config import Config\n    return Config", "got a type"),
+    ],
+)
+def test_a_config_file_that_fails_is_named(tmp_path, program, message):
+    file = tmp_path / "config.py"
+    file.write_text(program)
+    with pytest.raises(UserError, match=rf"--config={file}.*{message}"):
+        train.parse(["train", f"--config={file}", "--config.seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("--wandb_project=x", r"vae_jax\[wandb\]"), ("--require_platform=gpu", "require_platform=gpu.*found cpu")],
+)
+def test_what_the_machine_lacks_is_named_before_anything_is_loaded(argument, message):
+    with pytest.raises(UserError, match=message):
+        train.main(train.parse(["train", argument]))
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ("--config.training.learning_rat=1", "training.learning_rate"),
+        ("--config.model.likelihood=bernouli", "'bernoulli'"),
+    ],
+    ids=["in_the_flags", "in_the_model"],
+)
+def test_a_command_reports_a_mistake_in_one_message_with_status_1_and_writes_nothing(tmp_path, argument, named):
+    result = commands.run("train", argument, f"--workdir={tmp_path / 'run'}")
+    check_refused(result, named)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 CONFIGS = {
@@ -91,6 +122,7 @@ CONFIGS = {
     ("model.network", "mpl"): "'mlp'",
     ("model.activation", "rellu"): "'relu'",
     ("model.posterior", "diag"): "'diagonal'",
+    ("model.likelihood", "bernouli"): "'bernoulli'",
     ("model.prior", "standard"): "'standard_normal'",
     ("data.name", "digits5k"): "'digits_5k'",
     ("data.path", "no/images.npy"): "data.path no/images.npy does not exist",
@@ -159,35 +191,51 @@ def test_microbatches_with_free_bits_are_refused_before_training():
         check(settings)
 
 
+def test_a_batch_that_the_devices_cannot_share_is_refused():
+    settings = digits.get_config()
+    experiment = build.build(settings, data_dir=None)
+    with pytest.raises(ValueError, match=r"100.*3 devices"):
+        build.check(settings, experiment, num_devices=3)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_workdir_that_is_a_file_or_below_one_is_refused(tmp_path, place):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match=f"{tmp_path / 'file'} is a file, not a folder"):
+        workdir.claim(str(tmp_path / place), digits.get_config())
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_workdir_of_something_else_is_refused(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("kept")
+    with pytest.raises(UserError, match=r"holds metrics\.jsonl but no config\.json; choose another workdir"):
+        workdir.claim(str(tmp_path), digits.get_config())
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("metrics.jsonl", "kept")]
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (None, r"config\.json"),
+        ('{"seed": ', r"config\.json is damaged"),
+        (json.dumps({"seeed": 0}), r"config\.json .*seeed"),
+    ],
+    ids=["absent", "cut_short", "another_field"],
+)
+def test_evaluating_what_is_no_run_or_a_damaged_one_is_refused(tmp_path, stored, message):
+    if stored is not None:
+        (tmp_path / "config.json").write_text(stored)
+    read_flags(evaluate.FLAGS, ["evaluate", f"--workdir={tmp_path}"])
+    with pytest.raises(UserError, match=message):
+        evaluate.main()
+
+
 def check_refused(result, *named: str) -> None:
     assert result.returncode != 0
     assert "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ")
     for text in named:
         assert text in result.stderr, result.stderr
-
-
-def test_a_workdir_that_is_a_file_or_below_one_is_refused(tmp_path):
-    (tmp_path / "file").write_text("kept")
-    for workdir in ("file", "file/below"):
-        result = commands.run("train", *commands.SMALL, f"--workdir={tmp_path / workdir}")
-        check_refused(result, str(tmp_path / "file"), "not a folder")
-    assert (tmp_path / "file").read_text() == "kept"
-
-
-def test_a_workdir_of_something_else_is_refused(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text("kept")
-    check_refused(commands.run("train", *commands.SMALL, f"--workdir={tmp_path}"), "metrics.jsonl", "config.json")
-    assert (tmp_path / "metrics.jsonl").read_text() == "kept"
-
-
-def test_evaluating_what_is_no_run_or_a_damaged_one_is_refused(tmp_path):
-    check_refused(commands.run("evaluate", f"--workdir={tmp_path}"), "config.json")
-    stored = tmp_path / "config.json"
-    stored.write_text('{"seed": ')
-    check_refused(commands.run("evaluate", f"--workdir={tmp_path}"), str(stored), "damaged")
-    stored.write_text(json.dumps({"seeed": 0}))
-    check_refused(commands.run("evaluate", f"--workdir={tmp_path}"), str(stored), "seeed")
 
 
 def test_the_launcher_names_the_commands_it_knows():

@@ -16,7 +16,7 @@ from vae_jax import cluster, parallel
 from vae_jax.data import DataError
 
 from . import signals, streams
-from .errors import PEER_DIED, USER_MISTAKE, UserError, message, user_errors
+from .errors import PEER_DIED, USER_MISTAKE, UserError, exhausted, message, user_errors
 from .flags import CommandFlags, read_flags
 
 # What a peer is given to answer in, so that all end within half a minute of one's death.
@@ -28,14 +28,16 @@ def run_command(
     of: CommandFlags,
     *,
     parse: Callable[[Sequence[str]], Any] | None = None,
+    more_help: Callable[..., str] | None = None,
     several_processes: bool = False,
 ) -> NoReturn:
-    """Runs a command. Exit status 0; 1 and one message on standard error; or 143 or 130 after SIGTERM or SIGINT.
+    """Runs a command, and exits with status 0; with 1 and one message on standard error; or with 128 + a signal.
 
     Args:
       main: the command; called with what `parse` returns, if that is given.
       of: the command's flags.
       parse: sets the flags from a command line, and returns what `main` needs.
+      more_help: returns what --help shows after the flags; called as `main` is.
       several_processes: whether the command may be one of several that compute together, if the environment says so;
         where another of them dies, the status is 71.
     """
@@ -46,7 +48,9 @@ def run_command(
         if parse is None:
             read_flags(of, sys.argv)
         if of.help.value:
-            _print_help(of)
+            about = (sys.modules["__main__"].__doc__ or "").strip()
+            more = [more_help(*arguments)] if more_help is not None else []
+            print(about, f"Flags:\n\n{of.described()}", *more, sep="\n\n")
             _exit(0)
         if of.verbosity.value < 0:
             absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax reports every step of a save at the level below
@@ -61,15 +65,15 @@ def run_command(
         print(f"ended by {error}", file=sys.stderr)
         _exit(error.status)
     except (UserError, OSError, DataError) as error:
-        if parallel.num_processes() > 1 and isinstance(error.__cause__, jax.errors.JaxRuntimeError):
+        if _is_of_a_peer(error.__cause__):
             _peer_died(error)
         _fail(message(error))
-    except MemoryError as error:
-        _fail(f"there is not enough memory: {message(error)}")
-    except jax.errors.JaxRuntimeError as error:
-        if parallel.num_processes() == 1:
-            raise
-        _peer_died(error)
+    except (MemoryError, RuntimeError) as error:
+        if exhausted(error):
+            _fail(message(error))
+        if _is_of_a_peer(error):
+            _peer_died(error)
+        raise
     _exit(0)
 
 
@@ -82,11 +86,6 @@ def _join_processes(several_processes: bool) -> None:
             parallel.initialize(found, heartbeat_seconds=_HEARTBEAT_SECONDS)
             # JAX aborts where a peer is silent, and says so; every thread's traceback would bury it.
             faulthandler.disable()
-
-
-def _print_help(of: CommandFlags) -> None:
-    print((sys.modules["__main__"].__doc__ or "").strip(), end="\n\n")
-    print(of.values.get_help())
 
 
 def _mute_threads_of_saves() -> None:
@@ -103,13 +102,19 @@ def _mute_threads_of_saves() -> None:
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
 
 
+def _is_of_a_peer(error: BaseException | None) -> bool:
+    if error is None or exhausted(error):
+        return False
+    return parallel.num_processes() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
+
+
 def _peer_died(error: Exception) -> NoReturn:
     print(f"error: another process has died, and this one ends: {str(error).splitlines()[0]}", file=sys.stderr)
     _exit(PEER_DIED)
 
 
 def _exit(status: int) -> NoReturn:
-    """At once where there are peers: a process that leaves in the ordinary way waits for those that cannot answer."""
+    """Ends the process; at once where it has peers, since Python's own end waits for those that cannot answer."""
     sys.stdout.flush()
     sys.stderr.flush()
     if parallel.num_processes() > 1:
@@ -119,22 +124,14 @@ def _exit(status: int) -> NoReturn:
 
 def _fail(text: str) -> NoReturn:
     if _rank() > 0:
-        _let_the_first_tell()
+        # A mistake in the command is every process's. The first reports it, and its end, or the launcher, ends the
+        # others; only where the first has made none do they report theirs. What JAX says of a lost peer is not shown.
+        with streams.muted_stderr():
+            time.sleep(5)
     print(f"error: {text}", file=sys.stderr, flush=True)
     if parallel.num_processes() > 1:
         time.sleep(2)  # for the others to come to the same mistake
     _exit(USER_MISTAKE)
-
-
-def _let_the_first_tell() -> None:
-    """A mistake in the command is every process's: the first tells it, and its end, or the launcher, ends the others.
-
-    What JAX then says of a lost peer is not shown. Returns after five seconds, where the first has made no mistake.
-    """
-    shown, hidden = os.dup(sys.stderr.fileno()), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(hidden, sys.stderr.fileno())
-    time.sleep(5)
-    os.dup2(shown, sys.stderr.fileno())
 
 
 def _rank() -> int:

@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import functools
 import importlib.util
+import textwrap
+import traceback
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +34,17 @@ class CommandFlags:
     def data_dir(self) -> flags.FlagHolder[str | None]:
         """Returns the flag --data_dir."""
         return self.string("data_dir", None, "TFDS's folder; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")
+
+    def described(self) -> str:
+        """Returns every flag with its default and what it is for, as text for the terminal."""
+        lines = []
+        for name in sorted(self.values):
+            flag = self.values[name]
+            default = (flag.default_as_str or "…").strip("'")
+            kind = f"  ({flag.parser.syntactic_help})" if flag.parser.syntactic_help else ""
+            lines.append(f"  --{name}={default}{kind}")
+            lines += textwrap.wrap(flag.help, 110, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        return "\n".join(lines)
 
 
 def read_flags(of: CommandFlags, argv: Sequence[str], *, config: bool = False) -> list[str]:
@@ -63,11 +76,11 @@ def config_file(arguments: Sequence[str]) -> str | None:
     return given[-1] if given else None
 
 
-def load_config(path: str) -> Any:
+def load_config(path: str, kind: type) -> Any:
     """Returns the config of a file with `get_config()`; "file:argument" calls `get_config(argument)`.
 
     Raises:
-      UserError: where the file is missing or fails.
+      UserError: where the file is missing, fails, or returns anything but a config of this kind.
     """
     file, *argument = path.split(":", 1)
     if not Path(file).is_file():
@@ -78,9 +91,15 @@ def load_config(path: str) -> Any:
     module = importlib.util.module_from_spec(specification)
     try:
         specification.loader.exec_module(module)
-        return module.get_config(*argument)
-    except Exception as error:  # the file is the user's program, which may raise anything
-        raise UserError(f"--config={path}: {type(error).__name__}: {message(error)}") from error
+        config = module.get_config(*argument)
+    except (Exception, SystemExit) as error:  # the file is the user's program, which may raise anything
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        place = f" (line {lines[-1]})" if lines else ""
+        raise UserError(f"--config={path}{place}: {type(error).__name__}: {message(error)}") from error
+    if not isinstance(config, kind):
+        expected = f"{kind.__module__}.{kind.__qualname__}"
+        raise UserError(f"--config={path}: get_config() must return an {expected}, got a {type(config).__name__}")
+    return config
 
 
 def override(config: Any, arguments: Sequence[str]) -> Any:
@@ -97,15 +116,20 @@ def override(config: Any, arguments: Sequence[str]) -> Any:
         if name not in known:
             raise UserError(unknown_field(name, list(known)))
     unset = [name for name, argument in chosen.items() if argument.endswith("=None") and _may_be_unset(known[name])]
-    given = [argument for name, argument in chosen.items() if name not in unset]
+    given = {name: argument for name, argument in chosen.items() if name not in unset}
     values = flags.FlagValues()
     try:
         # The overrides are read when the flag is defined, from `sys_argv`.
-        config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["", *given])
-        values(["", *given])
+        config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["", *given.values()])
+        values(["", *given.values()])
         config = values["config"].value
     except (flags.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(message(error)) from error
+        wrong = [name for name, argument in chosen.items() if str(error).startswith(f"flag --{_name(argument)}=")]
+        raise UserError(_expected(chosen[wrong[0]], known[wrong[0]]) if wrong else message(error)) from error
+    for name, annotation, value in fields(config):
+        # What is no tuple of numbers, "(abc,)", the parser of flags takes for a tuple of one text.
+        if name in given and isinstance(value, tuple) and not all(isinstance(item, int) for item in value):
+            raise UserError(_expected(chosen[name], annotation))
     for name in unset:
         section, _, field = name.rpartition(".")
         setattr(getattr(config, section) if section else config, field, None)
@@ -129,6 +153,13 @@ def unknown_field(name: str, known: Sequence[str]) -> str:
     near = near or [last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, n=2)]
     hint = f"; did you mean {' or '.join(f'--config.{field}' for field in near)}?" if near else ";"
     return f"unknown config field --config.{name}{hint} --print_config lists them all"
+
+
+def _expected(argument: str, annotation: Any) -> str:
+    kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+    found = [kind for type_, kind in kinds.items() if type_ in (annotation, *typing.get_args(annotation))]
+    kind = found[0] if found and typing.get_origin(annotation) is not tuple else "whole numbers, as in (200, 200)"
+    return f"{argument}: expected {kind}{', or None' if _may_be_unset(annotation) else ''}"
 
 
 def _may_be_unset(annotation: Any) -> bool:

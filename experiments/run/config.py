@@ -10,96 +10,160 @@ import shlex
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..command.flags import fields
+
+
+def _field(default: Any, meaning: str, *, legal: str = "") -> Any:
+    """Returns a field with what `describe` says about it; its range is in `_AT_LEAST` and `_POSITIVE`."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "legal": legal})
+
 
 # Real annotations and unfrozen classes: the flags read the first to parse overrides, and write to the second.
 
 
 @dataclasses.dataclass
 class Data:
-    name: str = "digits_5k"
-    path: str | None = None  # one's own images: an .npy or .npz file, or a folder
-    manual_dir: str | None = None  # a folder of raw files, in place of a download
-    binarization: str = "dynamic"  # none | fixed | dynamic
-    image_size: tuple[int, ...] | None = None  # (height, width), to crop and resample to
-    channels: int | None = None  # 1: grey; 3: colour; None: as the images are
-    held_out: float = 0.1  # the fraction for validation, and for test, where the data set has no such split
-    memory_gb: float = 2.0  # training images of more are read from disk as they are needed
+    name: str = _field(
+        "digits_5k",
+        "the data set",
+        legal="digits_5k, mnist, fashion_mnist, kmnist, emnist/…, binarized_mnist, cifar10, or another of TFDS",
+    )
+    path: str | None = _field(
+        None, "your own images, in place of a data set", legal="an .npy or .npz file, or a folder"
+    )
+    manual_dir: str | None = _field(None, "raw files, in place of a download", legal="a folder")
+    binarization: str = _field(
+        "dynamic",
+        "how bytes become pixels: as they are, or drawn as 0 or 1, once or at every step",
+        legal="none, fixed, dynamic",
+    )
+    image_size: tuple[int, ...] | None = _field(None, "crop and resample to this size", legal="(height, width)")
+    channels: int | None = _field(None, "convert to grey (1) or colour (3)", legal="1, 3")
+    held_out: float = _field(
+        0.1, "the fraction for validation, and for test, where the data set has no such split", legal="below 0.5"
+    )
+    memory_gb: float = _field(2.0, "training images of more are read from disk as they are needed")
 
 
 @dataclasses.dataclass
 class Model:
-    network: str = "mlp"  # mlp | conv
-    activation: str = "tanh"
-    latent_dim: int = 50
-    hidden: tuple[int, ...] = (200, 200)  # units, or channels of conv
-    posterior: str = "diagonal"  # diagonal | full
-    prior: str = "standard_normal"
-    likelihood: str = "bernoulli"  # bernoulli | gaussian | gaussian_shared | gaussian_per_pixel
-    scale: float = 1.0  # σ of a Gaussian likelihood: fixed, or its start
-    center_input: bool = False  # subtract the training data's mean from the encoder's input
-    data_bias: bool = False  # start with the training data's mean as the decoder's output
+    network: str = _field("mlp", "the encoder's and the decoder's kind", legal="mlp, conv")
+    activation: str = _field("tanh", "between layers", legal="elu, gelu, leaky_relu, relu, silu, softplus, tanh")
+    latent_dim: int = _field(50, "the dimension of z")
+    hidden: tuple[int, ...] = _field((200, 200), "units of each encoder layer (channels of conv); the decoder mirrors")
+    posterior: str = _field("diagonal", "the covariance of q(z|x)", legal="diagonal, full")
+    prior: str = _field("standard_normal", "p(z)", legal="standard_normal")
+    likelihood: str = _field(
+        "bernoulli",
+        "p(x|z); σ is fixed, learned and shared, or learned for each pixel",
+        legal="bernoulli, gaussian, gaussian_shared, gaussian_per_pixel",
+    )
+    scale: float = _field(1.0, "σ of a Gaussian likelihood: fixed, or its start")
+    center_input: bool = _field(False, "subtract the training data's mean from the encoder's input")
+    data_bias: bool = _field(False, "start with the training data's mean as the decoder's output")
 
 
 @dataclasses.dataclass
 class Loss:
-    bound: str = "elbo"  # elbo | iwae | renyi | miwae | piwae | ciwae | wake_sleep | thermodynamic
-    gradient: str = "pathwise"  # of losses.legal_combinations()
-    baseline: str | None = None  # leave_one_out, for gradient=score_function
-    kl: str = "auto"  # auto | analytic | monte_carlo
-    num_samples: int = 1  # over all groups
-    num_groups: int = 1  # of miwae and piwae
-    alpha: float = 0.5  # of renyi
-    elbo_weight: float = 0.5  # of ciwae
-    phi: str = "wake"  # of wake_sleep: wake | sleep | both
-    beta: float = 1.0
-    beta_schedule: str = "constant"  # constant | linear | cyclical
-    beta_anneal_steps: int = 0
-    beta_cycles: int = 4
-    free_bits: float = 0.0  # nats per latent dimension
+    bound: str = _field(
+        "elbo",
+        "what is maximised",
+        legal="elbo, iwae, renyi, miwae, piwae, ciwae, wake_sleep, thermodynamic",
+    )
+    gradient: str = _field("pathwise", "the gradient estimator", legal="those of docs/estimators.md for the bound")
+    baseline: str | None = _field(None, "for gradient=score_function", legal="leave_one_out")
+    kl: str = _field("auto", "the KL in closed form, or from the samples", legal="auto, analytic, monte_carlo")
+    num_samples: int = _field(1, "samples of z for each example, over all groups")
+    num_groups: int = _field(1, "groups of samples, of miwae and piwae")
+    alpha: float = _field(0.5, "α of renyi")
+    elbo_weight: float = _field(0.5, "the weight of the ELBO in ciwae", legal="0 to 1")
+    phi: str = _field("wake", "what trains the encoder in wake_sleep", legal="wake, sleep, both")
+    beta: float = _field(1.0, "the weight of the KL in the ELBO")
+    beta_schedule: str = _field("constant", "how beta is reached", legal="constant, linear, cyclical")
+    beta_anneal_steps: int = _field(0, "steps until beta is reached for good")
+    beta_cycles: int = _field(4, "cycles within these steps, of cyclical")
+    free_bits: float = _field(0.0, "nats of KL that each latent dimension may have at no cost")
 
 
 @dataclasses.dataclass
 class Training:
-    batch_size: int = 100
-    num_steps: int = 10_000
-    learning_rate: float = 1e-3
-    schedule: str = "constant"  # constant | cosine | linear
-    warmup_steps: int = 0
-    optimizer: str = "adam"
-    clip_norm: float | None = None
-    average_decay: float | None = None  # of the weight average, which is then what is evaluated
-    microbatches: int = 1  # parts in which a device's batch is computed, for want of memory
-    max_skipped: int = 0  # steps that may be skipped because their loss or gradient is not finite
-    log_every: int = 100
-    eval_every: int = 1000
-    checkpoint_every: int = 1000
+    batch_size: int = _field(100, "examples in a step, over all devices")
+    num_steps: int = _field(10_000, "steps of the whole run")
+    learning_rate: float = _field(1e-3, "the learning rate, after the warm-up")
+    schedule: str = _field(
+        "constant", "the learning rate after the warm-up: constant, or falling to 0", legal="constant, cosine, linear"
+    )
+    warmup_steps: int = _field(0, "steps in which the learning rate rises from 0", legal="below num_steps")
+    optimizer: str = _field(
+        "adam", "the optimiser, of Optax", legal="adabelief, adam, adamax, adamw, lion, rmsprop, sgd"
+    )
+    clip_norm: float | None = _field(None, "the largest global norm of a gradient; None: any")
+    average_decay: float | None = _field(
+        None, "decay of the weight average, which is then what is evaluated; None: no average", legal="below 1"
+    )
+    microbatches: int = _field(1, "parts in which a device's batch is computed, to save memory")
+    max_skipped: int = _field(0, "steps that may be skipped because their loss or gradient is not finite")
+    log_every: int = _field(100, "steps between lines of metrics")
+    eval_every: int = _field(1000, "steps between evaluations on the validation split")
+    checkpoint_every: int = _field(1000, "steps between checkpoints")
 
 
 @dataclasses.dataclass
 class Evaluation:
-    num_samples: int = 5000
-    num_examples: int | None = None  # of validation and of test; None: all
+    num_samples: int = _field(5000, "importance samples of log p(x) for each example")
+    num_examples: int | None = _field(None, "examples of validation and of test, evenly spread; None: all")
 
 
 @dataclasses.dataclass
 class Parallel:
-    backend: str = "jit"  # jit | pmap | shard_map
-    shard_params: bool = False  # spread parameters and optimiser over the devices, under jit
+    backend: str = _field("jit", "what spreads a batch over the devices", legal="jit, pmap, shard_map")
+    shard_params: bool = _field(False, "spread parameters and optimiser over the devices too, under jit")
 
 
 @dataclasses.dataclass
 class Config:
-    seed: int = 0
-    init_from: str | None = None  # the folder of a run whose parameters this one starts with
+    seed: int = _field(0, "what all random numbers derive from", legal="below 2**32")
+    init_from: str | None = _field(None, "the folder of a run whose parameters this one starts with")
     data: Data = dataclasses.field(default_factory=Data)
     model: Model = dataclasses.field(default_factory=Model)
     loss: Loss = dataclasses.field(default_factory=Loss)
     training: Training = dataclasses.field(default_factory=Training)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
     parallel: Parallel = dataclasses.field(default_factory=Parallel)
+
+
+class Described(NamedTuple):
+    """A field of a config: its dotted name, type, value, legal values where they are limited, and meaning."""
+
+    name: str
+    type: str
+    value: Any
+    legal: str
+    meaning: str
+
+
+def describe(config: Config) -> list[Described]:
+    """Returns every field of a config with its type, value, legal values and meaning."""
+    described = []
+    for name, annotation, value in fields(config):
+        section, _, field = name.rpartition(".")
+        about = type(_get(config, section) if section else config).__dataclass_fields__[field].metadata
+        ranges = [f"at least {_AT_LEAST[name]}"] if name in _AT_LEAST else ["positive"] if name in _POSITIVE else []
+        legal = ", ".join([*ranges, about["legal"]] if about["legal"] else ranges)
+        described.append(Described(name, _type_name(annotation), value, legal, about["meaning"]))
+    return described
+
+
+def as_flags(config: Config) -> list[str]:
+    """Returns a line for each field: the flag that sets it, and what it means as a comment of the shell."""
+    lines = []
+    for field in describe(config):
+        flag = shlex.quote(f"--config.{field.name}={field.value}")
+        limits = f" ({field.legal})" if field.legal else ""
+        lines.append(f"{flag:<44}  # {field.type}{limits}: {field.meaning}")
+    return lines
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -124,11 +188,6 @@ def from_dict(values: dict[str, Any]) -> Config:
     config = Config(**{name: section(name, value) for name, value in values.items()})
     validate(config)
     return config
-
-
-def as_flags(config: Config) -> list[str]:
-    """Returns every field that has a value, as the flag that sets it."""
-    return [shlex.quote(f"--config.{name}={value}") for name, _, value in fields(config) if value is not None]
 
 
 def differences(mine: Config, other: Config) -> list[str]:
@@ -214,8 +273,11 @@ def _numbers(config: Config) -> Iterator[tuple[str, float]]:
 
 def _check_type(name: str, annotation: Any, value: Any) -> None:
     if not _is_a(value, annotation):
-        wanted = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else annotation
-        raise ValueError(f"{name} must be of type {wanted}, got {value!r}")
+        raise ValueError(f"{name} must be of type {_type_name(annotation)}, got {value!r}")
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
 
 
 def _is_a(value: Any, annotation: Any) -> bool:
