@@ -8,7 +8,7 @@
 # Sets up .venv and runs a command of experiments/ in it:
 #
 #   ./launch.sh                        the main job: train on the bundled digits, evaluate, draw, into runs/digits
-#   ./launch.sh test [pytest's own]    the tests
+#   ./launch.sh test [flags of pytest]  the tests
 #   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
 #   ./launch.sh evaluate --workdir=runs/digits        also: sample, checkpoints, gradient_study, benchmark
 #

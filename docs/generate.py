@@ -1,25 +1,43 @@
-"""Writes the table of docs/estimators.md from `losses.legal_combinations()`: `python docs/generate.py`."""
+"""Writes the tables of docs/estimators.md and docs/config.md from the code: `python docs/generate.py`."""
 
 import re
 from pathlib import Path
 
+from experiments.run.config import Config, describe
 from vae_jax import losses
 
-PAGE = Path(__file__).parent / "estimators.md"
 _TABLE = re.compile(r"(<!-- the table is .* -->\n).*(<!-- end of the table -->)", re.DOTALL)
 
 
-def with_table(page: str) -> str:
-    """The page with the table that the code gives."""
+def estimators() -> list[str]:
+    """Returns the table of the legal combinations of bounds and gradients."""
     combinations = losses.legal_combinations()
-    lines = ["", "| gradient | " + " | ".join(f"`{bound}`" for bound in combinations) + " |"]
+    lines = ["| gradient | " + " | ".join(f"`{bound}`" for bound in combinations) + " |"]
     lines.append("|---|" + ":-:|" * len(combinations))
     for gradient in losses.GRADIENTS:
         marks = ("✓" if gradient in legal else "" for legal in combinations.values())
         lines.append(f"| `{gradient}` | " + " | ".join(marks) + " |")
-    table = "\n".join([*lines, "", ""])
-    return _TABLE.sub(lambda match: match[1] + table + match[2], page)
+    return lines
+
+
+def config() -> list[str]:
+    """Returns the table of the fields of a config."""
+    lines = ["| field | type | default | legal values | meaning |", "|---|---|---|---|---|"]
+    for field in describe(Config()):
+        cells = (f"`{field.name}`", f"`{field.type}`", f"`{field.value}`", field.legal, field.meaning)
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return lines
+
+
+PAGES = {Path(__file__).parent / "estimators.md": estimators, Path(__file__).parent / "config.md": config}
+
+
+def with_table(path: Path) -> str:
+    """Returns the text of a page with the table that the code gives."""
+    table = "\n".join(["", *PAGES[path](), "", ""])
+    return _TABLE.sub(lambda match: match[1] + table + match[2], path.read_text())
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text()))
+    for path in PAGES:
+        path.write_text(with_table(path))
