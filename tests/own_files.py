@@ -1,5 +1,7 @@
 """One's own images as files: random ones, with labels."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,3 +31,26 @@ def save_npy(file: Path, images: np.ndarray) -> Path:
 def save_npz(file: Path, **arrays: np.ndarray) -> Path:
     np.savez(file, **arrays)
     return file
+
+
+class Touches:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def deep_png(colours: np.ndarray) -> bytes:
+    """A PNG file of sixteen bits a channel, which PIL reads and does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, _ = colours.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in colours)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

@@ -1,8 +1,10 @@
 """Arrays kept beside a prepared data set: read instead of it, and never where they are not the same."""
 
 import errno
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -11,7 +13,7 @@ import pytest
 
 from tests.raw_files import Examples, assert_holds, publish, write_raw
 from vae_jax import data
-from vae_jax.data import prepared
+from vae_jax.data import cache, prepared
 
 
 class Tiny(NamedTuple):
@@ -167,6 +169,45 @@ def test_a_flipped_bit_never_gives_other_images(tiny, data_dir, place, bit):
     assert_holds(dataset, tiny[0].raw)
     assert [len(getattr(dataset, split).images) for split in ("train", "validation", "test")] == [27, 3, 10]
     assert all(getattr(dataset, split).labels is not None for split in ("train", "validation", "test"))
+
+
+def edit(data_dir: Path, change: Callable[[dict, dict], object], *, signed: bool) -> None:
+    """Changes what is kept by hand: (what it says of itself, its arrays); `signed` makes the hash the new arrays'."""
+    with np.load(kept(data_dir)) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays.pop("about")))
+    about = change(about, arrays) or about
+    if signed:
+        about["sha256"] = cache._digest(arrays)
+    np.savez(kept(data_dir), about=np.array(json.dumps(about)), **arrays)
+
+
+# Each makes a change, or returns what stands in the place of what the file says of itself.
+EDITS = {
+    "inverted": lambda about, arrays: arrays.update(test_images=255 - arrays["test_images"]),
+    "another label": lambda about, arrays: arrays["train_labels"].__setitem__(0, 7 - arrays["train_labels"][0]),
+    "no hash": lambda about, arrays: about.pop("sha256") and None,
+    "a list": lambda about, arrays: [1, 2],
+    "a folder that is a number": lambda about, arrays: about.update(folder=3),
+    "a size that is none": lambda about, arrays: about.update(train_bytes="x"),
+    "objects": lambda about, arrays: arrays.update(test_labels=np.array([None] * 10)),
+}
+SIGNED = {
+    "floats": lambda about, arrays: arrays.update(test_images=arrays["test_images"] / 255),
+    "smaller images": lambda about, arrays: arrays.update(test_images=arrays["test_images"][:, :3, :3]),
+    "no channels": lambda about, arrays: arrays.update(train_images=arrays["train_images"][..., 0]),
+    "two labels": lambda about, arrays: arrays.update(train_labels=arrays["train_labels"][:2]),
+    "wide labels": lambda about, arrays: arrays.update(train_labels=arrays["train_labels"].astype(np.int64)),
+    "negative labels": lambda about, arrays: arrays.update(train_labels=-1 - arrays["train_labels"]),
+    "labels of two splits": lambda about, arrays: arrays.pop("test_labels") is None,
+}
+
+
+@pytest.mark.parametrize("name", [*EDITS, *SIGNED])
+def test_arrays_edited_by_hand_are_read_anew(tiny, data_dir, builds, name):
+    edit(data_dir, (EDITS | SIGNED)[name], signed=name in SIGNED)
+    assert_holds(data.load("mnist", data_dir=data_dir), tiny[0].raw)
+    assert builds == ["mnist"]
 
 
 def test_other_options_have_other_arrays(tiny, data_dir, builds):

@@ -8,6 +8,7 @@ from vae_jax.data.images import black_and_white, fit, fit_all, to_bytes
 
 GREY = np.random.RandomState(0).randint(0, 256, (6, 9)).astype(np.uint8)
 COLOUR = np.random.RandomState(1).randint(0, 256, (6, 9, 3)).astype(np.uint8)
+OPAQUE = np.full((6, 9), 255, np.uint8)
 INTEGERS = ("int8", "uint8", "int16", "uint16", ">u2", "int32", "uint32", "int64", "uint64")
 FLOATS = ("float16", "float32", ">f4", "float64")
 
@@ -38,8 +39,8 @@ PICTURES = {
     "L": (Image.fromarray(GREY), GREY[..., None]),
     "1": (Image.fromarray(GREY > 100), np.where(GREY > 100, 255, 0).astype(np.uint8)[..., None]),
     "RGB": (Image.fromarray(COLOUR), COLOUR),
-    "RGBA": (Image.fromarray(np.dstack([COLOUR, GREY])), COLOUR),
-    "LA": (Image.merge("LA", [Image.fromarray(GREY)] * 2), replicated(GREY)),
+    "RGBA": (Image.fromarray(np.dstack([COLOUR, OPAQUE])), COLOUR),
+    "LA": (Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(OPAQUE)]), replicated(GREY)),
     "P": (palette_picture(), palette_colours()),
 }
 
@@ -61,6 +62,33 @@ def test_grey_asked_for_in_colour_is_the_same_three_times(mode):
 def test_colour_asked_for_in_grey_is_its_luma(mode):
     picture, colour = PICTURES[mode]
     np.testing.assert_array_equal(fit(picture, size=None, channels=1), luma(colour))
+
+
+def with_transparent(picture: Image.Image, transparent: int | tuple[int, ...]) -> Image.Image:
+    picture.info["transparency"] = transparent
+    return picture
+
+
+TRANSPARENT = {
+    "RGBA": Image.fromarray(np.dstack([COLOUR, 0 * OPAQUE])),
+    "LA": Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(0 * OPAQUE)]),
+    "P": with_transparent(Image.new("P", (9, 6), 3), 3),
+    "L": with_transparent(Image.new("L", (9, 6), 7), 7),
+    "RGB": with_transparent(Image.new("RGB", (9, 6), (1, 2, 3)), (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", TRANSPARENT)
+def test_what_is_transparent_is_white(mode, channels):
+    assert TRANSPARENT[mode].mode == mode
+    assert np.all(fit(TRANSPARENT[mode], size=None, channels=channels) == 255)
+
+
+def test_what_is_half_transparent_is_mixed_with_white():
+    image = fit(Image.fromarray(np.dstack([COLOUR, GREY])), size=None, channels=None)
+    alpha = GREY[..., None] / 255
+    np.testing.assert_allclose(image, alpha * COLOUR + (1 - alpha) * 255, atol=1)
 
 
 @pytest.mark.parametrize("mode", ["I", "I;16", "F"])

@@ -1,14 +1,17 @@
 """One's own images where a file is damaged or holds something else: one message that names it."""
 
 import io
+import os
 import re
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from tests.own_files import COLOUR, GREY, LABELS, NUM, save_folder, save_npy, save_npz
+from tests.own_files import COLOUR, GREY, LABELS, NUM, Touches, deep_png, save_folder, save_npy, save_npz
 from vae_jax import data
 
 
@@ -64,6 +67,21 @@ def npy_bytes(images: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def header(shape: tuple[int, ...]) -> bytes:
+    """An .npy file of bytes without the bytes."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def zipped(file: Path, *members: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a name that is there already
+        for name, content in members:
+            archive.writestr(name, content)
+    return file
+
+
 # What is made at the path, and what the message must say beside the path.
 BAD_FILES = {
     "junk.npy": (lambda p: written(p, b"junk" * 100), "cannot be read"),
@@ -79,13 +97,26 @@ BAD_FILES = {
     "shape.npz": (npz_cut_in_its_header, "cannot be read"),
     "an.npz": (lambda p: written(p, npy_bytes(GREY)), "cannot be read"),
     "an.npy": (lambda p: save_npz(p.with_suffix(".npz"), x=GREY).rename(p), "cannot be read"),
-    "objects.npy": (lambda p: save_npy(p, np.array([None] * NUM)), "cannot be read"),
+    "objects.npy": (lambda p: save_npy(p, np.array([None] * NUM)), "Python objects, which are never unpickled"),
+    "objects.npz": (lambda p: save_npz(p, x=GREY, y=np.array([None] * NUM)), "y.npy in it: it holds Python objects"),
+    "negative.npy": (lambda p: written(p, header((-1, 28, 28))), "its header describes [-1, 28, 28] numbers"),
+    "huge.npy": (lambda p: written(p, header((10**11, 28, 28))), "its header describes [100000000000, 28, 28]"),
+    "huge.npz": (lambda p: zipped(p, ("x.npy", header((10**11, 28, 28)))), "describes [100000000000, 28, 28]"),
+    "appended.npy": (lambda p: written(p, 2 * npy_bytes(GREY)), "which take 1620 bytes; it has 3368"),
+    "text.npz": (lambda p: zipped(p, ("x", b"no array")), "x in it: it does not begin as an array"),
+    "version.npy": (lambda p: written(p, npy_bytes(GREY).replace(b"Y\1", b"Y\3")), "version 3.0"),
+    "twice.npz": (lambda p: zipped(p, *2 * [("x.npy", npy_bytes(GREY))]), "it holds 'x' twice"),
     "number.npy": (lambda p: save_npy(p, np.array(0.5)), "[]"),
-    "flat.npy": (lambda p: save_npy(p, GREY.reshape(NUM, -1)), "54]"),
+    "flat.npy": (lambda p: save_npy(p, GREY.reshape(NUM, -1)), "[n, height, width, 1 or 3], got [30, 54]"),
     "four.npy": (lambda p: save_npy(p, np.zeros((NUM, 4, 4, 4), np.uint8)), "4, 4, 4]"),
     "pixels.npy": (lambda p: save_npy(p, np.zeros((NUM, 0, 4), np.uint8)), "0, 4"),
     "none.npy": (lambda p: save_npy(p, GREY[:0]), "holds no images"),
-    "two.npy": (lambda p: save_npy(p, GREY[:2]), "too few to hold out 2 × 1"),
+    "two.npy": (lambda p: save_npy(p, GREY[:2]), "too few to hold out 2 × 1; at least 3 are needed"),
+    "close.npy": (
+        lambda p: save_npy(p, 1e-3 * GREY / 255),
+        "[0, 0.001], of which bytes (steps of 1/255) keep 1 levels",
+    ),
+    "six_levels.npy": (lambda p: save_npy(p, 0.02 * GREY / 255), "keep 6 levels: scale them to fill [0, 1]"),
     "nan.npy": (
         lambda p: save_npy(p, changed(GREY / 255, (17, 2, 3, 0), np.nan)),
         "image 17 has nan at pixel [2, 3, 0]",
@@ -97,8 +128,11 @@ BAD_FILES = {
     "names.npz": (lambda p: save_npz(p, a=GREY, b=GREY), "['a', 'b']"),
     "few_labels.npz": (lambda p: save_npz(p, x=GREY, y=LABELS[:-1]), "30 images need as many labels, got [29]"),
     "one_hot.npz": (lambda p: save_npz(p, x=GREY, y=np.eye(NUM)), "30 images need as many labels, got [30, 30]"),
-    "halves.npz": (lambda p: save_npz(p, x=GREY, y=LABELS + 0.5), "labels"),
-    "nan_label.npz": (lambda p: save_npz(p, x=GREY, y=LABELS * np.nan), "labels"),
+    "halves.npz": (lambda p: save_npz(p, x=GREY, y=LABELS + 0.5), "label 0 is 0.5"),
+    "nan_label.npz": (lambda p: save_npz(p, x=GREY, y=LABELS * np.nan), "label 0 is nan"),
+    "minus.npz": (lambda p: save_npz(p, x=GREY, y=LABELS - 2), "from 0 to 2**31 - 1; label 0 is -2"),
+    "wide_label.npz": (lambda p: save_npz(p, x=GREY, y=changed(LABELS, (4,), 2**31)), "label 4 is 2147483648"),
+    "complex_label.npz": (lambda p: save_npz(p, x=GREY, y=LABELS * 1j), "whole numbers or text, got complex128"),
     "images.tar": (lambda p: written(p, b""), "must be an .npy or .npz file or a folder"),
     "no_files": (lambda p: p.mkdir(), "holds no image files"),
 }
@@ -113,15 +147,43 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, name):
     assert said in str(caught.value)
 
 
-def test_a_path_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.npy does not exist"):
-        data.load("own", path=tmp_path / "nowhere.npy")
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # numpy's, of what a pickle is
+def test_no_pickle_in_a_file_is_ever_executed(tmp_path, kind):
+    objects = np.array([Touches(tmp_path / "executed")] * NUM)
+    path = save_npy(tmp_path / "own.npy", objects) if kind == "npy" else save_npz(tmp_path / "own.npz", x=objects)
+    with pytest.raises(data.DataError, match="never unpickled"):
+        data.load("own", path=path)
+    np.load(path, allow_pickle=True)["x" if kind == "npz" else 0]  # the control: here it is
+    assert (tmp_path / "executed").exists()
+
+
+def test_an_npz_larger_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "own.npz", x=np.zeros((500, 64, 64), np.uint8))
+    monkeypatch.setattr(np.lib.format, "read_array", None)
+    with pytest.raises(data.DataError, match=r"takes 0\.00191 GiB.* \(0\.001 GiB, data\.memory_gb\): save .* \.npy"):
+        data.load("own", path=tmp_path / "own.npz", memory_gb=0.001)
+
+
+@pytest.mark.parametrize("path", ["nowhere.npy", "~nobody_of_this_name/x.npy"])
+def test_a_path_that_does_not_exist_is_named(path):
+    with pytest.raises(FileNotFoundError, match=f"data.path {path} does not exist"):
+        data.load("own", path=path)
 
 
 def png(array: np.ndarray) -> bytes:
+    return encoded([array], "png")
+
+
+def encoded(frames: list[np.ndarray], kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "png")
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    first.save(buffer, kind, save_all=bool(others), append_images=others)
     return buffer.getvalue()
+
+
+FRAMES = list(GREY[:2, ..., 0])
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 6\n%%EndComments\nshowpage\n"
 
 
 # What stands in the place of one picture among others, and what the message must say.
@@ -131,7 +193,14 @@ BAD_PICTURES = {
     "truncated": (png(GREY[0, ..., 0])[:-40], "cannot be read as an image"),
     "empty": (b"", "cannot be read as an image"),
     "junk": (b"junk" * 100, "cannot be read as an image"),
-    "sixteen bits": (png(GREY[0, ..., 0].astype(np.uint16)), "cannot be read as an image", "not bytes"),
+    "sixteen bits": (png(GREY[0, ..., 0].astype(np.uint16)), "cannot be read as an image", "not bytes", "to 8 bits"),
+    "sixteen bits of colour": (deep_png(COLOUR[0]), "not bytes", "RGB;16B", "convert it to 8 bits"),
+    "sixteen bits of a ppm": (b"P6 9 6 65535\n" + bytes(2 * 9 * 6 * 3), "not bytes", "convert it to 8 bits"),
+    "two frames of a gif": (encoded(FRAMES, "gif"), "several frames", "save each"),
+    "two frames of a tiff": (encoded(FRAMES, "tiff"), "several frames"),
+    "two frames of a png": (encoded(FRAMES, "png"), "several frames"),
+    "two frames of a webp": (encoded(FRAMES, "webp"), "several frames"),
+    "PostScript": (POSTSCRIPT, "cannot be read as an image", "cannot identify"),
 }
 
 
@@ -147,3 +216,26 @@ def test_a_bad_picture_among_others_is_named(tmp_path, name, row):
     assert str(tmp_path / f"{row:03d}.png") in str(caught.value)
     if row:
         assert all(text in str(caught.value) for text in said)
+
+
+def test_a_picture_is_handed_to_no_program_whatever_its_content(tmp_path, monkeypatch):
+    """PIL goes by content, and runs Ghostscript for PostScript."""
+    handed = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: handed.append(given))
+    (save_folder(tmp_path, GREY) / "005.png").write_bytes(POSTSCRIPT)
+    with pytest.raises(data.DataError, match=r"005\.png cannot be read"):
+        data.load("own", path=tmp_path)
+    assert handed == []
+
+
+@pytest.mark.parametrize("name", ["page.eps", "page.PDF", "page.jp2"])
+def test_a_picture_of_a_kind_that_is_not_read_is_named(tmp_path, name):
+    (save_folder(tmp_path, GREY) / name).write_bytes(POSTSCRIPT)
+    with pytest.raises(data.DataError, match=rf"{name} is of a kind that is not read \(.*\.png.* are\): convert it"):
+        data.load("own", path=tmp_path)
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(save_folder(tmp_path, GREY) / "pipe.png")
+    with pytest.raises(data.DataError, match=r"pipe\.png .*it is no file"):
+        data.load("own", path=tmp_path)

@@ -38,7 +38,7 @@ def test_the_splits_are_the_images_of_the_file_each_once(tmp_path, kind, images)
 
 
 @pytest.mark.parametrize("images", ["x", "images", "data"])
-@pytest.mark.parametrize("labels", ["y", "labels", "label"])
+@pytest.mark.parametrize("labels", ["y", "labels", "label", "targets"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_the_arrays_of_an_npz_are_found_by_their_names(tmp_path, images, labels, save):
     save(tmp_path / "own.npz", **{labels: LABELS, "extra": np.zeros(3), images: GREY})
@@ -47,6 +47,18 @@ def test_the_arrays_of_an_npz_are_found_by_their_names(tmp_path, images, labels,
 
 def test_an_npz_of_one_array_may_call_it_anything(tmp_path):
     assert_is(data.load("own", path=save_npz(tmp_path / "own.npz", faces=GREY[..., 0])), GREY, None)
+
+
+@pytest.mark.parametrize("dtype", ["U", "S"])
+def test_labels_of_text_are_numbered_in_alphabetical_order(tmp_path, dtype):
+    words = np.array(["ant", "bee", "cat", "cow", "dog", "eel", "fly"]).astype(dtype)
+    assert_is(data.load("own", path=save_npz(tmp_path / "own.npz", x=GREY, y=words[LABELS])), GREY, LABELS)
+
+
+def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    save_npy(tmp_path / "own.npy", GREY)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert_is(data.load("own", path="~/own.npy"), GREY, None)
 
 
 def test_sub_folders_are_the_classes_in_alphabetical_order(tmp_path):
@@ -77,8 +89,10 @@ def test_zeros_and_ones_are_black_and_white(tmp_path, dtype):
     assert_is(data.load("own", path=save_npy(tmp_path / "own.npy", bits)), np.where(GREY > 127, 255, 0), None)
 
 
-def test_floats_are_greys(tmp_path):
-    assert_is(data.load("own", path=save_npy(tmp_path / "own.npy", (GREY / 255).astype(np.float32))), GREY, None)
+@pytest.mark.parametrize("images", [GREY, 255 * (GREY > 127), GREY // 32 * 32, 0 * GREY + 128])
+def test_floats_are_greys(tmp_path, images):
+    """Few levels are enough where rounding to bytes loses none."""
+    assert_is(data.load("own", path=save_npy(tmp_path / "own.npy", (images / 255).astype(np.float32))), images, None)
 
 
 @pytest.mark.parametrize("kind", ["npy", "folder"])
@@ -93,7 +107,8 @@ def test_images_are_cut_from_the_centre_and_made_grey_or_colour(tmp_path, kind):
 def test_pictures_of_all_sizes_and_kinds_are_made_alike(tmp_path):
     for row in range(NUM):
         mode, size = ("L", "RGB", "RGBA")[row % 3], (4 + row, 33 - row)
-        Image.new(mode, size, (8 * row,) * len(mode) if row % 3 else 8 * row).save(tmp_path / f"{row:03d}.png")
+        grey = (8 * row, (8 * row,) * 3, (8 * row,) * 3 + (255,))[row % 3]
+        Image.new(mode, size, grey).save(tmp_path / f"{row:03d}.png")
     exact = np.tile(8 * np.arange(NUM).reshape(-1, 1, 1, 1), (1, 5, 7, 1))
     assert_is(data.load("own", path=tmp_path, image_size=(5, 7), channels=1), exact, None)
 

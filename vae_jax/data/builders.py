@@ -16,8 +16,9 @@ from PIL import Image
 from tensorflow_datasets.datasets.binarized_mnist import binarized_mnist_dataset_builder as binarized_mnist
 from tensorflow_datasets.image_classification import cifar, mnist
 
+from .arrays import read_npz
 from .dataset import DataError
-from .raw import check_hash, open_npz, parse_idx, read_raw
+from .raw import check_hash, parse_idx, read_raw
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
 
@@ -121,17 +122,17 @@ class BinarizedMnist(_Raw, binarized_mnist.Builder, skip_registration=True):
         if not file.exists():
             return None
         (part,) = (part for part in ("train", "valid", "test") if _amat(part) == filename)
+        info = next(info for info in self.published.url_infos.values() if info.filename == filename)
         try:
-            with open_npz(file) as arrays:
-                bits = np.unpackbits(arrays[part], axis=1)[:, : 28 * 28]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            packed = read_npz(file, lambda names: [part], memory_limit=info.size)[part]
+            bits = np.unpackbits(packed, axis=1)[:, : 28 * 28]
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{file} is damaged: {error}") from error
         # The published text has one image a line, "0 1 … 0\n": its hash is that of these bits.
         text = np.full((len(bits), 2 * bits.shape[1]), ord(" "), np.uint8)
         text[:, ::2] = bits + ord("0")
         text[:, -1] = ord("\n")
         content = text.tobytes()
-        info = next(info for info in self.published.url_infos.values() if info.filename == filename)
         check_hash(file, content, "sha256", info.checksum, f"{filename}, whose text the array {part!r} stands for")
         return content
 

@@ -84,7 +84,10 @@ def assemble(name: str, sources: Mapping[str, Source], *, held_out: float, memor
     missing = [split for split in ("test", "validation") if split not in sources]
     count = max(1, round(held_out * len(train)))
     if len(train) <= len(missing) * count:
-        raise ValueError(f"{name} has {len(train)} training images: too few to hold out {len(missing)} × {count}")
+        needed = f"at least {len(missing) + 1} are needed" if len(train) <= len(missing) else "hold out less"
+        raise ValueError(
+            f"{name} has {len(train)} training images: too few to hold out {len(missing)} × {count}; {needed}"
+        )
     # RandomState, since its streams are frozen for ever; those of numpy's newer generators are not.
     shuffled = np.random.RandomState(0).permutation(len(train)) if missing else np.arange(len(train))
     rows = {split: (source, np.arange(len(source))) for split, source in sources.items()}

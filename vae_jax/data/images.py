@@ -1,25 +1,52 @@
 """Images as bytes of one size and kind."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+# PIL decodes a file by its content, whatever it is called, and hands PostScript to Ghostscript: a program, run.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_FEWEST_LEVELS = 8
+
+
+def read_picture(
+    file: Path, *, size: tuple[int, int] | None, channels: int | None
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Returns a picture file of one of `FORMATS` as bytes, upright, and fitted as by `fit`.
+
+    Raises:
+      ValueError: for more than one frame, or more than 8 bits a channel. PIL raises anything else for other files.
+    """
+    with Image.open(file, formats=FORMATS) as image:
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's JPEG, with previews
+            raise ValueError("it holds several frames: save each as a picture of its own")
+        for tile in getattr(image, "tile", ()):  # PIL itself cuts sixteen bits of a colour to eight
+            if ";16" in str(tile.args) or (
+                image.format == "PPM" and isinstance(tile.args, tuple) and tile.args[1] > 255
+            ):
+                raise ValueError(_too_deep(str(tile.args)))
+        return fit(ImageOps.exif_transpose(image), size=size, channels=channels)
+
 
 def fit(
     image: Image.Image, *, size: tuple[int, int] | None, channels: int | None
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """A picture as bytes.
+    """Returns a picture as bytes; what is transparent in it lies on white.
 
     Args:
-      image: of any mode.
+      image: of any mode but those of more than 8 bits.
       size: (height, width): the largest centred part of that aspect ratio, resampled; None leaves the size alone.
       channels: 1 for grey, 3 for colour; None takes 1 where the picture is grey (without transparency), else 3.
     """
     grey = image.mode in ("1", "L")
     if image.mode.startswith("I") or image.mode == "F":
-        raise ValueError(f"its pixels are not bytes (PIL's mode {image.mode})")
+        raise ValueError(_too_deep(image.mode))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 or (channels is None and grey) else "RGB")
     if size is not None and size != (image.height, image.width):
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC)
@@ -43,6 +70,26 @@ def black_and_white(images: np.ndarray) -> bool:
     return bool(images.max(initial=0) == 1)
 
 
+def check_depth(values: np.ndarray) -> None:
+    """Raises `ValueError` for floats in [0, 1] that lie so close together that bytes would not tell them apart."""
+    if not (values.min() >= 0 and values.max() <= 1):
+        return  # `to_bytes` names what lies outside
+    values = values.astype(np.float64)
+    levels = np.rint(255 * values)
+    # Of values evenly spread over n levels, rounding takes 1/n of the standard deviation. 1e-12 is the error of std.
+    if np.std(values - levels / 255) > np.std(values) / _FEWEST_LEVELS + 1e-12:
+        raise ValueError(
+            f"its floats lie in [{values.min():.3g}, {values.max():.3g}], of which bytes (steps of 1/255) keep "
+            f"{len(np.unique(levels))} levels: scale them to fill [0, 1]"
+        )
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """Raises `ValueError` unless `shape` is that of an array of images."""
+    if not (len(shape) == 3 or (len(shape) == 4 and shape[-1] in (1, 3))):
+        raise ValueError(f"images must be [n, height, width] or [n, height, width, 1 or 3], got {list(shape)}")
+
+
 def to_bytes(
     values: np.ndarray, *, binary: bool, numbers: Sequence[int] | None = None
 ) -> UInt8[np.ndarray, "n height width channels"]:
@@ -56,10 +103,9 @@ def to_bytes(
     Raises:
       ValueError: for another shape or type, NaN, and values outside.
     """
+    check_shape(values.shape)
     if values.ndim == 3:
         values = values[..., None]
-    if values.ndim != 4 or values.shape[-1] not in (1, 3):
-        raise ValueError(f"images must be [n, height, width] or [n, height, width, 1 or 3], got {list(values.shape)}")
     if values.dtype == bool:
         return np.where(values, np.uint8(255), np.uint8(0))
     if not (np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)):
@@ -80,3 +126,7 @@ def to_bytes(
         return np.rint(values * scale).astype(np.uint8)
     images = values.astype(np.uint8, copy=False)
     return images if scale == 1 else images * np.uint8(scale)
+
+
+def _too_deep(kind: str) -> str:
+    return f"its pixels are not bytes (PIL's mode {kind}): convert it to 8 bits a channel"

@@ -25,14 +25,15 @@ def load(
       name: "digits_5k", which needs no files; or any data set of images that TFDS has, as "mnist" or
         "emnist/balanced". mnist, fashion_mnist, kmnist, emnist, binarized_mnist and cifar10 are prepared without
         TensorFlow.
-      path: one's own images: an .npy or .npz file, or a folder; `name` is then only what the set is called.
+      path: one's own images: an .npy or .npz file, or a folder (docs/data.md); the set is then called by its path.
       data_dir: where TFDS keeps what is prepared; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
       manual_dir: a folder of the raw files, for machines that reach no network.
       image_size: (height, width) to crop, centred, and resample to.
       channels: 1 for grey, 3 for colour; as they are by default.
       held_out: the fraction of the training images that validation takes, by a fixed shuffle, and test too, where the
         source has no such split.
-      memory_gb: training images of more GiB are streamed: read from disk as they are needed (`StreamedImages`).
+      memory_gb: training images of more GiB are streamed: read from disk as they are needed (`StreamedImages`). An
+        .npz file, which cannot be streamed, is refused.
 
     Raises:
       FileNotFoundError: for files that are neither there nor to be had, naming them.
@@ -41,14 +42,14 @@ def load(
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
     limit = int(memory_gb * 2**30)
     if path is not None:
-        from .own import own_images  # these three import much that the bundled digits do not need
+        from .own import own_sources  # these three import much that the bundled digits do not need
 
         if manual_dir is not None:
             raise ValueError(
                 f"data.manual_dir {manual_dir} is for raw files of a named data set; data.path {path} is set"
             )
-        source = own_images(path, size=size, channels=channels)
-        return assemble(str(path), {"train": source}, held_out=held_out, memory_limit=limit)
+        sources = own_sources(path, size=size, channels=channels, memory_limit=limit)
+        return assemble(str(path), sources, held_out=held_out, memory_limit=limit)
     if name == "digits_5k":
         if manual_dir is not None or size is not None or channels is not None:
             raise ValueError("digits_5k comes with a package as it is: no data.manual_dir, image_size or channels")

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,25 +63,6 @@ def check_hash(file: Path, content: bytes, algorithm: str, published: str, sourc
             f"{file} ({len(content)} bytes) is damaged or another file: its {algorithm} is {found}, that of the "
             f"published file is {published}; get it again from {source}"
         )
-
-
-def open_npz(file: Path) -> Any:
-    """An .npz file, opened; numpy alone compares an array's checksum only where its header leads to the array's end.
-
-    Raises:
-      OSError: for a file that cannot be opened.
-      ValueError: for one that is damaged.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-    except OSError:
-        raise
-    except Exception as error:  # by what is damaged: zlib.error, NotImplementedError, RuntimeError, struct.error …
-        raise ValueError(f"it is no whole .npz file ({error})") from error
-    if damaged is not None:
-        raise ValueError(f"its checksum says that {damaged} is damaged")
-    return np.load(file)
 
 
 def parse_idx(content: bytes) -> np.ndarray:

@@ -1,0 +1,165 @@
+"""Folders of pictures: their files, classes and splits."""
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from .dataset import DataError, Source
+from .images import FORMATS, read_picture
+
+_SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+
+
+class _Picture(NamedTuple):
+    file: Path
+    split: str
+    class_name: str | None  # of the sub-folder that it is in
+
+
+def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | None) -> dict[str, Source]:
+    """Returns the splits of a folder of pictures: "train" alone, unless its sub-folders are called train, val and test.
+
+    The sub-folders of a split, where every picture of it is in one, are its classes, numbered in alphabetical order
+    over all splits. What begins with a dot is left out. Links are followed, and a file counts once.
+
+    Raises:
+      ValueError: naming what cannot be read, is no picture, is reached in two ways, or lies beside splits.
+    """
+    found = _files(path)
+    if not found:
+        raise DataError(f"data.path {path} holds no image files ({', '.join(_readable())})")
+    roots = _split_folders(path, [file for file, _ in found])
+    pictures: dict[tuple[int, int], _Picture] = {}
+    for file, identity in found:
+        split, root = next((split, root) for split, root in roots.items() if file.is_relative_to(root))
+        folders = file.relative_to(root).parts[:-1]
+        picture = _Picture(file, split, folders[0] if folders else None)
+        first = pictures.setdefault(identity, picture)
+        if first[1:] != picture[1:]:
+            raise DataError(
+                f"data.path {path}: {file} and {first.file} are one file by a link, and a picture is of one class in "
+                "one split; remove one of them"
+            )
+    names = sorted({picture.class_name for picture in pictures.values() if picture.class_name is not None})
+    sources: dict[str, _Pictures] = {}
+    for split in sorted(roots, key="train".__ne__):  # training images first: the others must be like them
+        own = [picture for picture in pictures.values() if picture.split == split]
+        if not own:
+            raise DataError(f"data.path {path}: {roots[split].name} holds no image files")
+        labels = [names.index(picture.class_name) for picture in own if picture.class_name is not None]
+        sources[split] = _Pictures(
+            [picture.file for picture in own],
+            np.array(labels, np.int32) if len(labels) == len(own) else None,
+            size=size,
+            channels=channels,
+            like=sources.get("train"),
+        )
+    return dict(sources)
+
+
+class _Pictures:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        labels: np.ndarray | None,
+        *,
+        size: tuple[int, int] | None,
+        channels: int | None,
+        like: "_Pictures | None",
+    ) -> None:
+        self._files, self._labels, self._size, self._channels = files, labels, size, channels
+        self._first = files[0] if like is None else like._first
+        self.event_shape = self._read(self._first).shape if like is None else like.event_shape
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        images = np.stack([self._alike(self._files[row]) for row in rows])
+        return images, None if self._labels is None else self._labels[rows]
+
+    def _read(self, file: Path) -> np.ndarray:
+        try:
+            return read_picture(file, size=self._size, channels=self._channels)
+        except Exception as error:  # a decoder may raise anything
+            raise DataError(f"{file} cannot be read as an image: {str(error) or type(error).__name__}") from error
+
+    def _alike(self, file: Path) -> np.ndarray:
+        array = self._read(file)
+        if array.shape != self.event_shape:
+            raise DataError(
+                f"{file} is {_described(array.shape)}, but {self._first} is {_described(self.event_shape)}; "
+                "data.image_size and data.channels make them alike"
+            )
+        return array
+
+
+def _files(path: Path) -> list[tuple[Path, tuple[int, int]]]:
+    """Returns the pictures in a folder and its sub-folders, in order, each with what it is on the disk."""
+    kinds, readable = Image.registered_extensions(), _readable()
+    visited: dict[tuple[int, int], Path] = {}
+    files: list[tuple[Path, tuple[int, int]]] = []
+    pending = [path]
+    try:
+        while pending:
+            folder = pending.pop()
+            first = visited.setdefault(_identity(folder.stat()), folder)
+            if first is not folder:  # among others, a link to a folder that it lies in
+                raise DataError(f"data.path {path}: {folder} and {first} are one folder by a link; remove one of them")
+            for entry in list(os.scandir(folder)):
+                child = folder / entry.name
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    pending.append(child)
+                elif child.suffix.lower() in readable:
+                    status = child.stat()
+                    if not stat.S_ISREG(status.st_mode):
+                        raise DataError(f"{child} cannot be read as an image: it is no file")
+                    files.append((child, _identity(status)))
+                elif child.suffix.lower() in kinds:
+                    raise DataError(
+                        f"{child} is of a kind that is not read ({', '.join(readable)} are): convert it, or move it "
+                        "away"
+                    )
+    except OSError as error:
+        raise DataError(f"data.path {path}: {error.filename} cannot be read: {error.strerror}") from error
+    return sorted(files)
+
+
+def _split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
+    """Returns the folder of each split; "train" is the whole folder where no sub-folder is called as a split is."""
+    named = sorted(child for child in path.iterdir() if child.name.lower() in _SPLITS and child.is_dir())
+    roots: dict[str, Path] = {}
+    for folder in named:
+        other = roots.setdefault(_SPLITS[folder.name.lower()], folder)
+        if other is not folder:
+            raise DataError(f"data.path {path}: {other.name} and {folder.name} are one split; keep one of them")
+    if not roots:
+        return {"train": path}
+    beside = sorted({file.relative_to(path).parts[0] for file in files} - {folder.name for folder in named})
+    if beside or "train" not in roots:
+        raise DataError(
+            f"data.path {path}: {', '.join(folder.name for folder in named)} are called as splits are, "
+            + (f"but {beside[0]} lies beside them" if beside else "but none is called train")
+            + "; give train, with validation and test or without, and nothing else, or rename what is a class"
+        )
+    return roots
+
+
+def _readable() -> list[str]:
+    return sorted(extension for extension, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _described(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{height}×{width} {'grey' if channels == 1 else 'colour'}"
