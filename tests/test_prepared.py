@@ -1,8 +1,10 @@
 """Prepared data sets that are damaged, and what cannot be prepared: told in one message, never wrong images."""
 
 import errno
+import io
 import json
 import shutil
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pytest
+from PIL import EpsImagePlugin
 
 from tests.raw_files import Examples, assert_holds, publish, write_raw
 from vae_jax import data
@@ -236,3 +239,51 @@ def test_a_data_set_without_training_images_is_refused(version):
     (version / RECORDS).rename(version / RECORDS.replace("train", "extra"))
     with pytest.raises(data.DataError, match=r"no split called train; its splits are .*extra"):
         data.load("mnist", data_dir=version.parent.parent)
+
+
+# Where a class outside TFDS stands in a features.json, in each form that TFDS reads.
+NAMED = {
+    "at the top": lambda features: features.update(pythonClassName="hostile_module.FeaturesDict"),
+    "below": lambda features: features["featuresDict"]["features"]["image"].update(pythonClassName="hostile_module.X"),
+    "spelt as in Python": lambda features: (
+        features.pop("pythonClassName"),
+        features.update(python_class_name="hostile_module.X"),
+    ),
+    "in the older form": lambda features: features.update(type="hostile_module.FeaturesDict", content={}),
+    "in a list": lambda features: features.update(more=[{"pythonClassName": "hostile_module.X"}]),
+}
+
+
+@pytest.mark.parametrize("where", NAMED)
+def test_a_prepared_folder_makes_nothing_be_imported(version, monkeypatch, where):
+    """TFDS would import the module of a class, of a data set that it does not know itself."""
+    (version.parent.parent / "hostile_module.py").write_text("")
+    monkeypatch.syspath_prepend(version.parent.parent)
+    monkeypatch.delitem(sys.modules, "hostile_module", raising=False)
+    version = version.parent.rename(version.parent.parent / "hostile") / version.name
+    features = version / "features.json"
+    features.write_text(edited(NAMED[where])(features.read_text()))
+    with pytest.raises(data.DataError, match=r"names hostile_module\.\w+, which is no part of TFDS"):
+        data.load("hostile", data_dir=version.parent.parent)
+    assert "hostile_module" not in sys.modules
+
+
+def test_features_nested_without_end_are_refused(version):
+    (version / "features.json").write_text(200_000 * "[")
+    assert "recursion" in assert_refused(version)
+
+
+def test_a_record_is_handed_to_no_program_whatever_its_content(monkeypatch, tiny, tmp_path):
+    """PIL goes by content, and runs Ghostscript for PostScript."""
+    handed = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: handed.append(given))
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EndComments\nshowpage\n"
+    publish(monkeypatch, "mnist", tiny.manual_dir)
+    monkeypatch.setattr(
+        builders,
+        "_labelled",
+        lambda images, labels: ((row, {"image": io.BytesIO(text), "label": 0}) for row in range(9)),
+    )
+    with pytest.raises(data.DataError, match=r"a picture begins with b'%!PS-Ado', as none of PNG, JPEG, GIF and BMP"):
+        data.load("mnist", data_dir=tmp_path, manual_dir=tiny.manual_dir)
+    assert handed == []

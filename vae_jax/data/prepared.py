@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import http.client
 import logging
-import os
 import re
 import sys
 import urllib.error
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
+from tensorflow_datasets.core import naming
 from tensorflow_datasets.core.registered import DatasetNotFoundError
 
 from ..names import nearest
@@ -23,12 +22,14 @@ from .builders import BUILDERS
 from .dataset import DataError, Source
 from .images import black_and_white, fit_all, to_bytes
 from .order import spread_rows
+from .prepared_folder import check_features, check_whole, damaged
 
 # TFDS recommends OpenCV in a warning at every first read.
 logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
 
 _SECONDS_TO_ANSWER = 4
 _LOOKED_AT = 256
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
 
 
 def prepared_sources(
@@ -50,7 +51,7 @@ def prepared_sources(
             if not folder.exists():
                 _prepare(name, builder, data_dir, manual_dir)
         builder = _builder(name, data_dir)
-    _check_whole(builder, folder)
+    check_whole(builder, folder)
     sources = {}
     for split in ("train", "validation", "test"):
         if split in builder.info.splits:
@@ -68,8 +69,13 @@ class _PreparedSplit:
         self._size, self._channels = size, channels
         features = dict(builder.info.features.items())
         self._labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
+        # No other feature is decoded: a film or a sound would be handed to a program.
+        wanted = [feature, "label"] if self._labelled else [feature]
+        self._features = tfds.features.FeaturesDict({name: features[name] for name in wanted})
         try:
-            self._records = builder.as_data_source(split=split)
+            self._records = builder.as_data_source(
+                split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
         except NotImplementedError as error:
             raise DataError(
                 f"{self._folder} was prepared in a format without random access; choose another data_dir, or delete "
@@ -100,9 +106,17 @@ class _PreparedSplit:
 
     def _get(self, rows: np.ndarray) -> Any:
         try:
-            return self._records.__getitems__([int(row) for row in rows])
+            return [self._example(record) for record in self._records.__getitems__([int(row) for row in rows])]
         except Exception as error:  # whatever a reader or decoder makes of damaged bytes
-            raise _damaged(self._folder, error) from error
+            raise damaged(self._folder, error) from error
+
+    def _example(self, record: Any) -> dict[str, Any]:
+        skipped = {self._feature: tfds.decode.SkipDecoding()}
+        example: Any = self._features.deserialize_example_np(record, decoders=skipped)
+        encoded = bytes(example[self._feature])
+        if not encoded.startswith(_MAGIC):  # TFDS would let PIL choose, and hand PostScript to a program
+            raise ValueError(f"a picture begins with {encoded[:8]!r}, as none of PNG, JPEG, GIF and BMP does")
+        return example | {self._feature: self._features[self._feature].decode_example_np(encoded)}
 
 
 @contextlib.contextmanager
@@ -117,6 +131,7 @@ def _alone(lock: Path) -> Iterator[None]:
 def _builder(name: str, data_dir: Path) -> Any:
     base, _, config = name.partition("/")
     try:
+        check_features(data_dir / naming.parse_builder_name_kwargs(name)[0].name)
         if base in BUILDERS:
             return BUILDERS[base](data_dir=data_dir, config=config or None)
         return tfds.builder(name, data_dir=data_dir)
@@ -126,48 +141,15 @@ def _builder(name: str, data_dir: Path) -> Any:
             f"unknown data set {base!r}.{nearest(base, sorted(known))} Known are digits_5k and the image data sets of "
             "TFDS; one's own images are read from data.path"
         ) from error
+    except DataError:
+        raise
     except Exception as error:
         versions = [
             f for f in data_dir.joinpath(*name.split("/")).glob("**/") if re.fullmatch(r"\d+(\.\d+){2}", f.name)
         ]
         if not versions:
             raise DataError(f"{name}: {error}") from error
-        raise _damaged(max(versions), error) from error
-
-
-def _damaged(folder: Path, reason: object) -> DataError:
-    return DataError(
-        f"the prepared data set {folder} is damaged or not whole ({reason}); delete that folder, run again"
-    )
-
-
-def _check_whole(builder: Any, folder: Path) -> None:
-    """TFDS takes any folder with a version's name for a prepared data set."""
-    for name in ("dataset_info.json", "features.json"):
-        if not (folder / name).is_file():
-            raise _damaged(folder, f"it has no {name}")
-    if not builder.info.splits:
-        raise _damaged(folder, "it lists no splits")
-    for split, info in builder.info.splits.items():
-        try:
-            files = list(zip(info.filepaths, info.shard_lengths, strict=True))
-        except Exception as error:  # whatever TFDS makes of what the file lists
-            raise _damaged(folder, error) from error
-        if not files:
-            raise _damaged(folder, f"it lists no records of {split}")
-        for path, count in files:
-            if not Path(path).is_file():
-                raise _damaged(folder, f"it has no {Path(path).name}")
-            if builder.info.file_format.value != "array_record":
-                continue
-            try:
-                reader = ArrayRecordReader(os.fspath(path))
-                found = reader.num_records()
-                reader.close()
-            except Exception as error:  # its exceptions are not documented
-                raise _damaged(folder, error) from error
-            if found != count:
-                raise _damaged(folder, f"{split} should have {count} records in {Path(path).name}, which has {found}")
+        raise damaged(max(versions), error) from error
 
 
 def _image_feature(name: str, builder: Any) -> str:
