@@ -5,9 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from vae_jax import losses, networks
 from vae_jax.distributions import Bernoulli, DiagonalNormal
+from vae_jax.networks.linen import check_module
 
 
 class Encoder(nn.Module):
@@ -28,6 +30,24 @@ class BatchNormEncoder(nn.Module):
     @nn.compact
     def __call__(self, x):
         return Encoder()(nn.BatchNorm(use_running_average=True)(x))
+
+
+class DropoutDecoder(nn.Module):
+    @nn.compact
+    def __call__(self, z):
+        return Decoder()(nn.Dropout(0.5, deterministic=False)(z))
+
+
+class WithAttribute(nn.Module):
+    sizes: object
+
+    @nn.compact
+    def __call__(self, x):
+        return Encoder()(x)
+
+
+class NnxEncoder(nnx.Module):
+    pass
 
 
 class MeanOnly(nn.Module):
@@ -59,6 +79,30 @@ def test_own_modules_make_a_vae():
 def test_a_module_with_batch_statistics_is_refused():
     with pytest.raises(ValueError, match=r"the encoder has the variables \['batch_stats'\].*LayerNorm"):
         jax.eval_shape(own_vae(encoder=BatchNormEncoder()).init, jax.random.key(0))
+
+
+def test_a_module_with_dropout_is_refused():
+    with pytest.raises(ValueError, match=r"the decoder draws random numbers.*Dropout_0.*deterministic=True"):
+        jax.eval_shape(own_vae(decoder=DropoutDecoder()).init, jax.random.key(0))
+
+
+@pytest.mark.parametrize("sizes", [[3, 4], {"a": 3}, np.zeros(3)])
+def test_a_module_that_cannot_be_hashed_is_refused_with_its_attribute(sizes):
+    with pytest.raises(TypeError, match=r"the encoder cannot be hashed.* its attribute sizes: give a tuple"):
+        own_vae(encoder=WithAttribute(sizes))
+
+
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [
+        (NnxEncoder(), "not an NNX module, NnxEncoder: write it with flax.linen"),
+        (Encoder, r"not the class Encoder: make an instance, Encoder\(\)"),
+        (np.tanh, "not an object of ufunc"),
+    ],
+)
+def test_what_is_no_linen_module_is_refused(module, found):
+    with pytest.raises(TypeError, match=rf"the encoder must be a Linen module.*, {found}"):
+        check_module(module, "encoder")
 
 
 def test_a_module_that_returns_no_distribution_is_refused():

@@ -1,13 +1,15 @@
 """Two Linen modules made into a `VAE`."""
 
+import contextlib
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.errors import InvalidRngError
 from jaxtyping import Array, Key
 
 from ..distributions import Distribution, standard_normal
@@ -60,9 +62,13 @@ def from_linen(encoder: nn.Module, decoder: nn.Module, *, event_shape: int | tup
 
     Raises:
       ValueError: for sizes below 1; from `init`, where a module has variables other than parameters (batch
-        statistics, say: the state of a VAE is its parameters alone); from `encode` and `decode`, for a batch.
-      TypeError: where a module cannot be hashed or does not return a distribution.
+        statistics, say: the state of a VAE is its parameters alone) or draws random numbers (Dropout, say); from
+        `encode` and `decode`, for a batch.
+      TypeError: for what is no Linen module or cannot be hashed; from `init`, `encode` and `decode`, where a module
+        does not return a distribution.
     """
+    check_module(encoder, "encoder")
+    check_module(decoder, "decoder")
     (latent_dim,) = as_sizes(latent_dim, "latent_dim")
     return _build(encoder, decoder, as_sizes(event_shape, "event_shape"), latent_dim)
 
@@ -78,6 +84,47 @@ def as_sizes(value: Any, name: str) -> tuple[int, ...]:
     return sizes
 
 
+def check_module(module: Any, role: str) -> None:
+    """Raises `TypeError` unless a module is a Linen module that can be hashed."""
+    if not isinstance(module, nn.Module):
+        if any(base.__module__.startswith("flax.nnx") for base in type(module).__mro__):
+            found = (
+                f"an NNX module, {type(module).__name__}: write it with flax.linen, or make a vae_jax.VAE of functions"
+            )
+        elif isinstance(module, type):
+            found = f"the class {module.__name__}: make an instance, {module.__name__}()"
+        else:
+            found = f"an object of {type(module).__name__}"
+        raise TypeError(f"the {role} must be a Linen module (flax.linen.Module), not {found}")
+    try:
+        hash(module)
+    except TypeError as error:
+        names = [name for name in module.__dataclass_fields__ if not _hashable(getattr(module, name, None))]
+        raise TypeError(
+            f"the {role} cannot be hashed, as JAX needs, because of its attribute {' and '.join(names)}: give a tuple "
+            "in place of a list, a flax.core.FrozenDict in place of a dict, and make arrays inside the module"
+        ) from error
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _no_random_numbers(role: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidRngError as error:
+        raise ValueError(
+            f"the {role} draws random numbers of its own ({str(error).split(' (http')[0]}); a VAE's functions are "
+            "deterministic. Use Dropout(deterministic=True) or a module without it"
+        ) from error
+
+
 def _init(module: nn.Module, key: Key[Array, ""], example: Array, role: str) -> Any:
     variables = dict(module.init(key, example))
     params = variables.pop("params", {})
@@ -86,11 +133,13 @@ def _init(module: nn.Module, key: Key[Array, ""], example: Array, role: str) -> 
             f"the {role} has the variables {sorted(variables)} besides parameters; a VAE keeps no other state. Use a "
             "module without them (LayerNorm or GroupNorm in place of BatchNorm)"
         )
+    jax.eval_shape(lambda: _apply(module, params, example, role))  # where it cannot be used, better said now
     return params
 
 
 def _apply(module: nn.Module, params: Any, value: Array, role: str) -> Distribution:
-    output = module.apply({"params": params}, value)
+    with _no_random_numbers(role):
+        output = module.apply({"params": params}, value)
     if not isinstance(output, Distribution):
         wanted = "DiagonalNormal(mean, scale)" if role == "encoder" else "Bernoulli(logits)"
         raise TypeError(
