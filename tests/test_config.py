@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from experiments.configs import digits
 from experiments.run import build
 from experiments.run.config import Config, Data, Evaluation, from_dict, to_dict, validate
 from tests.commands import ROOT
+from tests.own_files import COLOUR, GREY, save_npy
 from vae_jax import data
 
 CONFIGS = sorted(file.stem for file in (ROOT / "experiments" / "configs").glob("*.py") if file.stem != "__init__")
@@ -115,3 +117,38 @@ def test_evaluation_takes_examples_spread_over_validation_and_test():
         np.testing.assert_array_equal(split.images, expected.images[rows])
         np.testing.assert_array_equal(split.labels, expected.labels[rows])
     np.testing.assert_array_equal(built.train.images, whole.train.images)
+
+
+def of_file(config: Config, images: np.ndarray, folder: Path, **options: object) -> Config:
+    """The config with `images` as its data, and with other options of these."""
+    config.data = dataclasses.replace(config.data, path=str(save_npy(folder / "own.npy", images)), **options)
+    config.training.batch_size = 1
+    return config
+
+
+@pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
+def test_colours_are_never_binarised(tmp_path, binarization):
+    settings = of_file(digits.get_config(), COLOUR, tmp_path, binarization=binarization)
+    with pytest.raises(ValueError, match=rf"{settings.data.path} holds colour.*='{binarization}'.*binarization=none"):
+        build.build(settings, data_dir=None)
+
+
+def test_the_ways_out_of_binarised_colours_are_legal(tmp_path):
+    for options in ({"binarization": "none"}, {"channels": 1}):
+        settings = of_file(digits.get_config(), COLOUR, tmp_path, **options)
+        settings.model.likelihood = "gaussian_shared"
+        build.build(settings, data_dir=None)
+
+
+def test_one_training_image_is_enough(tmp_path):
+    settings = of_file(digits.get_config(), GREY[:3], tmp_path)
+    experiment = build.build(settings, data_dir=None)
+    assert len(experiment.dataset.train.images) == 1
+    build.check(settings, experiment, num_devices=1)
+
+
+def test_a_batch_larger_than_ones_own_data_names_their_path(tmp_path):
+    settings = of_file(digits.get_config(), GREY, tmp_path)
+    settings.training.batch_size = 25
+    with pytest.raises(ValueError, match=rf"batch_size 25 is larger than the 24 training examples of {tmp_path}/own"):
+        build.check(settings, build.build(settings, data_dir=None), num_devices=1)

@@ -61,6 +61,12 @@ def build(config: Config, *, data_dir: str | None) -> Experiment:
     binarization = options.pop("binarization")
     check_name(binarization, "data.binarization", data.BINARIZATIONS)
     dataset = data.load(**options, data_dir=data_dir)
+    if binarization != "none" and dataset.event_shape[-1] == 3:
+        raise ValueError(
+            f"{dataset.name} holds colour pictures, and data.binarization={binarization!r} would make each channel of "
+            "a pixel black or white at random. Use --config.data.binarization=none with "
+            "--config.model.likelihood=gaussian_shared for colours, or --config.data.channels=1 for grey"
+        )
     if config.evaluation.num_examples is not None:
         validation, test = (_spread(s, config.evaluation.num_examples) for s in (dataset.validation, dataset.test))
         dataset = dataset._replace(validation=validation, test=test)
@@ -149,7 +155,8 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
     size, images = config.training.batch_size, experiment.dataset.train.images
     if size > len(images):
         raise ValueError(
-            f"training.batch_size {size} is larger than the {len(images)} training examples of {config.data.name}"
+            f"training.batch_size {size} is larger than the {len(images)} training examples of "
+            f"{experiment.dataset.name}"
         )
     parallel.axis_name(config.parallel.backend)
     parallel.check_shard_params(config.parallel.shard_params, config.parallel.backend)
@@ -158,8 +165,9 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
     if config.training.microbatches > 1:
         training.check_microbatches(loss_fn)
     parallel.check_batch_size(size, num_devices, config.training.microbatches)
-    key = purpose_key(experiment.key, INIT)
-    jax.eval_shape(lambda: loss_fn(experiment.vae.init(key), jax.random.split(key, 2), images[:2], 0))
+    few = images[:2]
+    keys = jax.random.split(purpose_key(experiment.key, INIT), 1 + len(few))
+    jax.eval_shape(lambda keys: loss_fn(experiment.vae.init(keys[0]), keys[1:], few, 0), keys)
 
 
 def _mean(images: np.ndarray | data.StreamedImages) -> np.ndarray:
