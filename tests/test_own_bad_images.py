@@ -1,8 +1,8 @@
 """One's own images where a file is damaged or holds something else: one message that names it."""
 
 import io
-import os
 import re
+import socket
 import warnings
 import zipfile
 from pathlib import Path
@@ -99,7 +99,7 @@ BAD_FILES = {
     "an.npy": (lambda p: save_npz(p.with_suffix(".npz"), x=GREY).rename(p), "cannot be read"),
     "objects.npy": (lambda p: save_npy(p, np.array([None] * NUM)), "Python objects, which are never unpickled"),
     "objects.npz": (lambda p: save_npz(p, x=GREY, y=np.array([None] * NUM)), "y.npy in it: it holds Python objects"),
-    "negative.npy": (lambda p: written(p, header((-1, 28, 28))), "its header describes [-1, 28, 28] numbers"),
+    "negative.npy": (lambda p: written(p, header((-2, -3, 5)) + bytes(30)), "its header describes [-2, -3, 5] numbers"),
     "huge.npy": (lambda p: written(p, header((10**11, 28, 28))), "its header describes [100000000000, 28, 28]"),
     "huge.npz": (lambda p: zipped(p, ("x.npy", header((10**11, 28, 28)))), "describes [100000000000, 28, 28]"),
     "appended.npy": (lambda p: written(p, 2 * npy_bytes(GREY)), "which take 1620 bytes; it has 3368"),
@@ -235,7 +235,9 @@ def test_a_picture_of_a_kind_that_is_not_read_is_named(tmp_path, name):
         data.load("own", path=tmp_path)
 
 
-def test_what_is_no_file_is_named(tmp_path):
-    os.mkfifo(save_folder(tmp_path, GREY) / "pipe.png")
-    with pytest.raises(data.DataError, match=r"pipe\.png .*it is no file"):
+def test_what_is_no_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(save_folder(tmp_path, GREY))
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind("socket.png")
+    with pytest.raises(data.DataError, match=r"socket\.png .*it is no file"):
         data.load("own", path=tmp_path)
