@@ -1,12 +1,16 @@
 """Runs a command of experiments/ as a user does, in a process of its own."""
 
 import atexit
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,3 +67,30 @@ def run(name: str, *arguments: str, devices: int = 1) -> subprocess.CompletedPro
         timeout=300,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def started(arguments: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Yields the process of these arguments; afterwards neither it nor what it started is left, whatever happened."""
+    with subprocess.Popen(arguments, cwd=ROOT, **options) as process:
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kills a process with those that it started, and waits for it."""
+    # A launcher's have sessions of their own: no signal to a group would reach them.
+    begun = children(process.pid) if process.poll() is None else []
+    process.kill()  # before them, since it would start others in their place
+    for pid in begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started, in order; none known where the system does not tell."""
+    file = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in file.read_text().split()] if file.exists() else []

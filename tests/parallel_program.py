@@ -178,6 +178,13 @@ def refusal(backend: str) -> str:
     return "accepted"
 
 
+def unread() -> jax.Array:
+    """What this process's devices need a good while for, and nobody waits for."""
+    slow = lambda matrix, rows: jax.lax.fori_loop(0, 500, lambda _, rows: jnp.tanh(rows @ matrix), rows)
+    matrix = np.ones((200, 200), np.float32)
+    return jax.jit(parallel.over_devices(slow, parallel.local_mesh()))(matrix, matrix)
+
+
 def main(path: str) -> None:
     processes = cluster.detect(os.environ)
     if processes is not None:
@@ -203,7 +210,10 @@ def main(path: str) -> None:
     results |= {f"refusal/{backend}": refusal(backend) for backend in parallel.BACKENDS}
     if parallel.is_first_process():
         np.savez(path, **results)
-    parallel.finish()
+    if processes:
+        begun = unread()
+        parallel.finish()
+        assert begun.is_ready(), "the cluster was left while devices still computed"
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Under plain SGD, whose steps are as long as the gradients: Adam would hide gradients too large by one factor.
 """
 
+import contextlib
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests import commands
 from tests.parallel_program import FLOOR, NUM_DEVICES, OF_ONE_LOSS, OVER_PROCESSES, WAYS
 from vae_jax import evaluation, parallel
 
@@ -36,13 +37,17 @@ def compute(path: Path, *environments: dict[str, str]) -> dict[str, np.ndarray]:
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # the time goes into compilation
     }
     command = [sys.executable, str(Path(__file__).with_name("parallel_program.py")), str(path)]
-    started = [
-        subprocess.Popen(command, env=os.environ | common | own, stderr=subprocess.PIPE, text=True)
-        for own in environments
-    ]
-    for process in started:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-3000:]
+    # To files: a process whose pipe is full would wait for a reader who waits for another process.
+    said = [path.with_suffix(f".{rank}") for rank in range(len(environments))]
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                commands.started(command, env=os.environ | common | own, stderr=stack.enter_context(file.open("wb")))
+            )
+            for file, own in zip(said, environments, strict=True)
+        ]
+        statuses = [process.wait(300) for process in processes]
+    assert not any(statuses), (statuses, *(file.read_text()[-3000:] for file in said))
     with np.load(path) as arrays:
         return dict(arrays)
 

@@ -36,8 +36,7 @@ class Launched(NamedTuple):
 
     def ranks(self) -> list[int]:
         """The process ids, in the order of the ranks."""
-        tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return sorted(map(int, tasks), key=lambda pid: _environment(pid)["JAX_PROCESS_ID"])
+        return sorted(commands.children(self.process.pid), key=lambda pid: _environment(pid)["JAX_PROCESS_ID"])
 
     def said_by(self, text: str) -> bool:
         return text in self.said.read_text()
@@ -50,21 +49,13 @@ def _environment(pid: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def launched(output: IO[bytes], *arguments: str) -> Iterator[Launched]:
-    process = subprocess.Popen(
+    with commands.started(
         commands.command("command.processes", "train", *commands.SMALL, *arguments),
-        cwd=commands.ROOT,
         env={**commands.environment(), "PROCESSES": "2"},
         stdout=output,
         stderr=output,
-    )
-    try:
+    ) as process:
         yield Launched(process, Path(output.name))
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def wait_until(condition: Callable[[], bool], launcher: Launched) -> None:

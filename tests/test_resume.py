@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import time
 
@@ -84,15 +83,12 @@ def test_a_killed_run_resumes_to_the_bits_of_the_uninterrupted_one(finished, tmp
     workdir, _ = finished
     killed = tmp_path / "killed"
     arguments = commands.command("train", *commands.SMALL, f"--workdir={killed}")
-    process = subprocess.Popen(
-        arguments, cwd=commands.ROOT, env=commands.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    # The first checkpoint is at step 20; the first validation, at 30, takes seconds to compile.
-    deadline = time.monotonic() + 120
-    while not (killed / "checkpoints" / "20").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with commands.started(arguments, env=commands.environment(), **silent):  # SIGKILL ends it
+        # The first checkpoint is at step 20; the first validation, at 30, takes seconds to compile.
+        deadline = time.monotonic() + 120
+        while not (killed / "checkpoints" / "20").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
     assert (killed / "checkpoints" / "20").exists()
     assert not (killed / "summary.json").exists()
     resumed = commands.run("train", *commands.SMALL, f"--workdir={killed}")

@@ -1,10 +1,10 @@
 """A run that reads its training images as it goes is the run that holds them in memory."""
 
 import os
-import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ SMALL_MEMORY = 0.001
 SMALL = (*commands.SMALL, "--config.evaluation.num_examples=40")
 
 
-def start(workdir: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(workdir: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return commands.started(
         commands.command("train", *SMALL, f"--workdir={workdir}", *arguments),
-        cwd=commands.ROOT,
         env=commands.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -66,23 +65,22 @@ def runs(tmp_path_factory, array, pictures) -> dict[str, Any]:
     """The folders of a run in memory and of one streamed, killed at step 20; and a file that broke, and what came."""
     folder = tmp_path_factory.mktemp("runs")
 
-    def finish(process: subprocess.Popen[str], workdir: Path) -> Path:
-        _, errors = process.communicate(timeout=300)
+    def finish(workdir: Path, *arguments: str) -> Path:
+        with start(workdir, *arguments) as process:
+            _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
         return workdir
 
     def in_memory() -> Path:
-        return finish(start(folder / "memory", f"--config.data.path={array}"), folder / "memory")
+        return finish(folder / "memory", f"--config.data.path={array}")
 
     def killed() -> Path:
         workdir = folder / "streamed"
         streamed = (workdir, f"--config.data.path={array}", f"--config.data.memory_gb={SMALL_MEMORY}")
-        process = start(*streamed)
-        wait_for_checkpoint(process, workdir / "checkpoints" / "20")
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with start(*streamed) as process:  # SIGKILL ends it
+            wait_for_checkpoint(process, workdir / "checkpoints" / "20")
         assert not (workdir / "summary.json").exists()
-        return finish(start(*streamed), workdir)
+        return finish(*streamed)
 
     def damaged() -> tuple[Path, subprocess.CompletedProcess[str]]:
         """Training without end, and a file that is cut short once that is under way."""
@@ -90,13 +88,10 @@ def runs(tmp_path_factory, array, pictures) -> dict[str, Any]:
         endless = [f"--config.training.{name}=1000000" for name in ("num_steps", "eval_every")]
         tiny = (f"--config.data.path={pictures}", "--config.data.memory_gb=1e-7", "--config.training.batch_size=10")
         file = training_file(pictures)
-        process = start(workdir, *endless, *tiny)
-        try:
+        with start(workdir, *endless, *tiny) as process:
             wait_for_checkpoint(process, workdir / "checkpoints" / "20")
             os.truncate(file, file.stat().st_size // 2)
             _, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
         return file, subprocess.CompletedProcess(process.args, process.returncode, stderr=errors)
 
     with ThreadPoolExecutor(2) as pool:

@@ -1,9 +1,11 @@
 """A process that is stuck ends; one that was stopped goes on."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 from tests import commands
 
@@ -21,21 +23,17 @@ print("went on", flush=True)
 """
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments],
-        cwd=commands.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "started\n"
-    return process
+@contextlib.contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", _PROGRAM, *arguments]
+    with commands.started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "started\n"
+        yield process
 
 
 def test_a_process_without_progress_ends_with_status_70_and_says_where_it_is():
-    process = started("0", "60")
-    out, err = process.communicate(timeout=30)
+    with started("0", "60") as process:
+        out, err = process.communicate(timeout=30)
     assert process.returncode == 70
     assert out == ""
     assert "no progress for 2 seconds" in err
@@ -43,9 +41,9 @@ def test_a_process_without_progress_ends_with_status_70_and_says_where_it_is():
 
 
 def test_a_process_that_was_stopped_for_longer_goes_on():
-    process = started("20", "0")
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(2 * _SECONDS)
-    process.send_signal(signal.SIGCONT)
-    out, err = process.communicate(timeout=30)
+    with started("20", "0") as process:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2 * _SECONDS)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "went on\n", "")

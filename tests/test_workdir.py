@@ -25,14 +25,9 @@ with workdir.locked(Path(sys.argv[1])):
 def holder(tmp_path):
     """A process that holds the folder's lock."""
     arguments = [sys.executable, "-c", _HOLDER, str(tmp_path)]
-    with subprocess.Popen(
-        arguments, cwd=commands.ROOT, env=commands.environment(), stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout.readline() == "locked\n"
-            yield process
-        finally:
-            process.kill()
+    with commands.started(arguments, env=commands.environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
 
 
 def test_a_second_run_is_refused_naming_the_first_and_a_killed_one_leaves_no_lock(tmp_path, holder):

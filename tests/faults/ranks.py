@@ -7,8 +7,9 @@ import random
 import signal
 import time
 
+from tests.commands import children
 from tests.faults import signals
-from tests.faults.trial import Layout, Missed, Moment, Outcome, Process, attempt, children, moment
+from tests.faults.trial import Layout, Missed, Moment, Outcome, Process, attempt, moment
 
 
 def rank_killed(layout: Layout, rng: random.Random) -> Outcome:

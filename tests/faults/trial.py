@@ -77,7 +77,7 @@ class Process:
         try:
             return self.popen.wait(_LIMIT)
         except subprocess.TimeoutExpired:
-            self.popen.kill()
+            commands.end(self.popen)
             raise
 
     def await_moment(self, moment: "Moment", layout: "Layout") -> None:
@@ -197,11 +197,6 @@ def told_in_one_message(process: Process, status: int) -> str | None:
     if status == 1 and told.startswith("error: ") and "\n" not in told:
         return None
     return f"status {status}, not 1 and one message: {told}"
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started, in order."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_root() -> bool:
