@@ -1,5 +1,9 @@
 """Strict set-up of every test; it runs before anything imports vae_jax."""
 
+import fcntl
+import os
+from pathlib import Path
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -26,3 +30,19 @@ def pytest_sessionfinish():
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a finished run of `commands.SMALL`, one for all workers: who wants to hurt it copies it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    workdir = shared / "trained" / "run"
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (workdir / "summary.json").exists():
+            result = commands.run("train", *commands.SMALL, f"--workdir={workdir}")
+            assert result.returncode == 0, result.stderr
+            (workdir.parent / "stdout").write_text(result.stdout)
+    return workdir

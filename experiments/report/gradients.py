@@ -117,7 +117,7 @@ def write(rows: list[dict[str, Any]], folder: Path, *, bound: str, num_replicate
         for row in rows:
             if row["block"] == block and row[statistic] and np.isfinite(row[statistic]):
                 xs, ys = curves.setdefault(row["gradient"], ([], []))
-                xs.append(row["num_samples"])
+                xs.append(float(row["num_samples"]))
                 ys.append(row[statistic])
         if not curves:
             continue

@@ -1,0 +1,1 @@
+"""What commands import and what takes seconds, none of it with a JAX backend: for the server that forks them."""
