@@ -145,9 +145,9 @@ def _split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     beside = sorted({file.relative_to(path).parts[0] for file in files} - {folder.name for folder in named})
     if beside or "train" not in roots:
         raise DataError(
-            f"data.path {path}: {', '.join(folder.name for folder in named)} are called as splits are, "
-            + (f"but {beside[0]} lies beside them" if beside else "but none is called train")
-            + "; give train, with validation and test or without, and nothing else, or rename what is a class"
+            f"data.path {path} has the sub-folders {', '.join(folder.name for folder in named)}, which are read as "
+            + (f"splits, but {beside[0]} lies beside them" if beside else "splits, but none of them is called train")
+            + "; keep train, validation and test alone in it, or rename what is a class"
         )
     return roots
 

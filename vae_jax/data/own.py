@@ -50,7 +50,7 @@ class _Arrays:
             self._images, self._labels = _load(path, memory_limit)
         except Exception as error:  # a file may hold anything, and numpy may raise anything for it
             reason = str(error) or type(error).__name__
-            raise DataError(f"data.path {path} cannot be read as a whole {path.suffix} file: {reason}") from error
+            raise DataError(f"data.path {path} cannot be read: {reason}") from error
         if not self._images.size or not self._images.ndim:
             raise DataError(f"data.path {path} holds no images: its array has the shape {list(self._images.shape)}")
         if self._labels is not None and self._labels.shape != (len(self._images),):
