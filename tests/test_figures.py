@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vae_jax import figures
@@ -56,11 +57,26 @@ def test_image_grid_writes_its_labels_at_their_rows_and_columns():
         grid(1), title="t", xlabel="x", ylabel="y", row_labels=["r0", "r1"], column_labels=["c0", "c1", "c2"]
     )
     (axes,) = figure.axes
-    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "x", "y")
+    assert (figure.get_suptitle(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "x", "y")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["r0", "r1"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["c0", "c1", "c2"]
     np.testing.assert_allclose(axes.get_yticks(), [1 + 1.5, 6 + 1.5])
     np.testing.assert_allclose(axes.get_xticks(), [1 + 2, 7 + 2, 13 + 2])
+
+
+@pytest.mark.parametrize("columns", [1, 6, 16])
+def test_a_long_title_is_not_cut_whatever_the_number_of_columns(columns):
+    """It is wrapped, and neither reaches over an edge nor into the pictures."""
+    title = "test images and the means of p(x|z) at the means of 32 draws of q(z|x), by class"
+    figure = figures.image_grid(np.zeros((2, columns, 8, 8, 1)), title=title, row_labels=["a row", "another"])
+    FigureCanvasAgg(figure).draw()
+    assert figure.get_suptitle().split() == title.split()
+    (written,) = figure.texts
+    extent, (axes,) = written.get_window_extent(), figure.axes
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
+    assert extent.y1 <= figure.bbox.y1
+    assert extent.y0 >= axes.get_window_extent().y1
 
 
 def test_learning_curves_draw_every_series_under_its_name():
@@ -123,7 +139,7 @@ def test_latent_scatter_gives_no_two_classes_one_colour(num_classes, tmp_path):
 def test_latent_scatter_names_its_axes_and_its_classes_in_a_legend():
     figure = figures.latent_scatter(POINTS, np.arange(60) % 12, title="t", xlabel="a", ylabel="b")
     (axes,), (legend,) = figure.axes, figure.legends
-    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "a", "b")
+    assert (figure.get_suptitle(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "a", "b")
     assert [text.get_text() for text in legend.get_texts()] == [str(number) for number in range(12)]
     shown = [tuple(handle.get_facecolor()[0]) for handle in legend.legend_handles]
     assert shown == [colour for _, colour in scattered(figure).values()]

@@ -1,5 +1,6 @@
 """Arrays in, matplotlib figures out; no global state, no display."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -9,7 +10,9 @@ from matplotlib.figure import Figure
 
 Images = Float[ArrayLike, "rows columns height width channels"]
 
-_INCHES_PER_IMAGE = 0.5
+# Images of few columns are drawn larger, since a title is not.
+_NARROWEST, _LEAST_INCHES, _MOST_INCHES = 4.0, 0.5, 1.0
+_TITLE_SIZE = 11
 
 
 def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], *, ylabel: str) -> Figure:
@@ -44,9 +47,11 @@ def image_grid(
     """Images with values in [0, 1], grey or colour, in rows and columns; values outside are clipped."""
     clipped = np.clip(np.asarray(images, np.float32), 0, 1)
     rows, columns, height, width, _ = clipped.shape
-    wide = max(4.0, columns * _INCHES_PER_IMAGE)
-    figure = Figure(figsize=(wide, wide * rows * height / (columns * width) + 0.6), layout="constrained", dpi=150)
-    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    inches = min(_MOST_INCHES, max(_LEAST_INCHES, _NARROWEST / columns))
+    size = (max(_NARROWEST, columns * inches), rows * inches * height / width + 0.6)
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    _write_title(figure, title)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
     axes.imshow(_tile(clipped), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     step_x, step_y = width + 1, height + 1
     axes.set_xticks([step_x * i + step_x / 2 for i in range(len(column_labels))], column_labels, fontsize=7)
@@ -68,7 +73,8 @@ def power_laws(
     """Lines on logarithmic axes, and dashed ones of the `slopes` that theory gives, through the first point of the
     curve of that name."""
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
-    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log")
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, yscale="log")
+    _write_title(figure, title)
     axes.set_xscale("log", base=2)
     slopes = slopes or {}
     for name, (x, y) in curves.items():
@@ -86,7 +92,8 @@ def convergence(
 ) -> Figure:
     """A bound against its number of samples, on a logarithmic axis, with a band of two standard errors."""
     figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
-    axes = figure.add_subplot(xlabel="samples K", ylabel=ylabel, title=title, xscale="log")
+    axes = figure.add_subplot(xlabel="samples K", ylabel=ylabel, xscale="log")
+    _write_title(figure, title)
     low, high = (np.asarray(bounds) + sign * np.nan_to_num(np.asarray(errors)) for sign in (-2, 2))
     axes.fill_between(num_samples, low, high, alpha=0.2)
     axes.plot(num_samples, bounds, marker="o")
@@ -106,7 +113,8 @@ def bars(
 ) -> Figure:
     """For each name (heights, errors) of bars at the labels, side by side, with lines of two errors."""
     figure = Figure(figsize=(max(6.0, 0.14 * len(labels) * len(groups)), 4), layout="constrained", dpi=150)
-    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    _write_title(figure, title)
     width = 0.8 / len(groups)
     for number, (name, (heights, errors)) in enumerate(groups.items()):
         places = np.arange(len(labels)) + (number - (len(groups) - 1) / 2) * width
@@ -129,7 +137,8 @@ def histogram(
 ) -> Figure:
     """How often values occur, with a named one marked; those that are not finite are left out."""
     figure = Figure(figsize=(6, 4), layout="constrained", dpi=150)
-    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    _write_title(figure, title)
     finite = np.asarray(values)[np.isfinite(values)]
     axes.hist(finite, bins=40)
     if marked is not None:
@@ -151,7 +160,8 @@ def latent_scatter(
     """Points of a plane in the colours of their classes."""
     x, y = np.asarray(points).T
     figure = Figure(figsize=(6, 5), layout="constrained", dpi=150)
-    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    _write_title(figure, title)
     axes.set_aspect("equal", "datalim")
     if labels is None:
         axes.scatter(x, y, s=3)
@@ -163,6 +173,16 @@ def latent_scatter(
         axes.scatter(x[chosen], y[chosen], s=3, color=colours(number), label=str(label))
     figure.legend(loc="outside right upper", markerscale=3, fontsize=8, ncols=-(-len(classes) // 24))
     return figure
+
+
+def _write_title(figure: Figure, title: str) -> None:
+    """Writes a title over the whole figure, in as many lines as its width asks for, and makes room for them."""
+    if not title:
+        return
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(title, int(width * 72 / (0.6 * _TITLE_SIZE)))  # a letter is 0.6 of its size wide
+    figure.set_size_inches(width, height + (len(lines) - 1) * 1.2 * _TITLE_SIZE / 72)
+    figure.suptitle("\n".join(lines), fontsize=_TITLE_SIZE)
 
 
 def _tile(images: Float[np.ndarray, "rows columns height width channels"]) -> np.ndarray:
