@@ -1,11 +1,16 @@
-"""The pictures of a run that are computed before they are drawn: neighbours in the training set, means of q(z|x)."""
+"""The pictures of a run that are computed before they are drawn: neighbours in the training set, means of q(z|x); and
+what becomes of one that fails."""
+
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from experiments.command import signals
 from experiments.report import figures as drawing
 from tests.test_figures import picture, scattered
-from vae_jax import data
+from vae_jax import data, figures
 
 RNG = np.random.default_rng(0)
 HEIGHT, WIDTH = 4, 5
@@ -37,7 +42,7 @@ def check_neighbours(figure, searched: np.ndarray, count: int) -> None:
     np.testing.assert_allclose(drawn[:, 1:], nearest(searched, count), rtol=1e-6)
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["sample", *map(str, range(1, count + 1))]
-    assert axes.get_title() == f"nearest of {len(searched)} training images"
+    assert figure.get_suptitle() == f"nearest of {len(searched)} training images"
 
 
 def test_neighbours_are_the_nearest_of_the_training_images():
@@ -78,7 +83,7 @@ def test_two_latent_dimensions_are_drawn_as_they_are(tmp_path):
     figure = drawing._latents(POINTS[:, :2], LABELS)
     np.testing.assert_array_equal(plane(figure, tmp_path), POINTS[:, :2])
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("z0", "z1")
-    assert figure.axes[0].get_title() == "means of q(z|x) of 40 test images"
+    assert figure.get_suptitle() == "means of q(z|x) of 40 test images"
 
 
 def test_one_latent_dimension_is_drawn_along_a_line(tmp_path):
@@ -86,10 +91,10 @@ def test_one_latent_dimension_is_drawn_along_a_line(tmp_path):
     np.testing.assert_array_equal(plane(figure, tmp_path), np.pad(POINTS[:, :1], ((0, 0), (0, 1))))
 
 
-@pytest.mark.parametrize("dimensions", [3, 5])
+@pytest.mark.parametrize("dimensions", [3, 5, 50])
 def test_more_latent_dimensions_are_projected_on_the_two_of_most_variance(tmp_path, dimensions):
-    """The eigenvectors of the covariance matrix, up to a sign of each."""
-    means = POINTS[:, :dimensions]
+    """The eigenvectors of the covariance matrix, up to a sign of each; whether points or dimensions are more."""
+    means = np.concatenate([POINTS, RNG.normal(size=(40, 45))], axis=1)[:, :dimensions]
     figure = drawing._latents(means, LABELS)
     variances, directions = np.linalg.eigh(np.cov(means.T))
     expected = (means - means.mean(axis=0)) @ directions[:, ::-1][:, :2]
@@ -98,6 +103,12 @@ def test_more_latent_dimensions_are_projected_on_the_two_of_most_variance(tmp_pa
     np.testing.assert_allclose(drawn, expected, atol=1e-9)
     np.testing.assert_allclose(drawn.var(axis=0, ddof=1), variances[::-1][:2])
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("first principal component", "second")
+
+
+def test_the_plane_of_many_dimensions_needs_no_matrix_of_their_square():
+    """37 GiB of 100,000 dimensions; here the square of half a million would be two TiB."""
+    ((points, _),) = scattered(drawing._latents(np.eye(4, 500_000), LABELS[:4] * 0)).values()
+    assert points.shape == (4, 2)
 
 
 def test_latents_without_labels_are_drawn_in_one_colour():
@@ -111,3 +122,32 @@ def test_a_single_test_image_is_one_point(dimensions):
     ((points, _),) = scattered(drawing._latents(POINTS[:1, :dimensions], LABELS[:1])).values()
     assert points.shape == (1, 2)
     assert np.isfinite(points).all()
+
+
+def test_a_figure_that_fails_is_one_warning_and_the_others_are_drawn(tmp_path, capsys):
+    def fails():
+        raise MemoryError("37 GiB\nare wanted")
+
+    drawn = lambda: figures.bars({"": (np.ones(1), np.ones(1))}, ["z0"])
+    drawing._save({"first": fails, "second": drawn, "none": lambda: None}, tmp_path / "figures")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["second.png"]
+    path = tmp_path / "figures" / "first.png"
+    assert capsys.readouterr().err == f"warning: {path} was not drawn: MemoryError: 37 GiB are wanted\n"
+
+
+def test_a_signal_is_no_failure_of_a_figure(tmp_path):
+    def interrupted():
+        raise signals.Interrupted(signal.SIGTERM)
+
+    with pytest.raises(signals.Interrupted, match="SIGTERM"):
+        drawing._save({"first": interrupted}, tmp_path)
+
+
+def test_the_kl_of_many_dimensions_is_drawn_of_the_largest(monkeypatch):
+    monkeypatch.setattr(drawing, "_MOST_BARS", 2)
+    latents = SimpleNamespace(
+        kl_per_dimension=np.array([0.1, 0.3, 0.2]), kl_per_dimension_standard_error=np.zeros(3), active_units=3
+    )
+    figure = drawing._kl_per_dimension(latents)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["z1", "z2"]
+    assert "the 2 largest of 3" in figure.get_suptitle()

@@ -1,95 +1,154 @@
 """The pictures of a run."""
 
+import functools
 import math
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from matplotlib.figure import Figure
 
 from vae_jax import data, evaluation, figures
 from vae_jax.distributions import kl_per_dimension
 
+from ..command import watchdog
 from ..run import build
+from . import means, missing
 from .assessment import Assessment
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
 _WITH_ERRORS = "nats, ± 2 standard errors"
 _SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 2000, 10, 7, 2**26
+_MOST_BARS = 200
+
+
+class _Encoded(NamedTuple):
+    """Test examples, the means of q(z|x), the KL of each latent dimension from the prior where it has a closed form,
+    and what the means are called."""
+
+    xs: Any
+    means: np.ndarray
+    kl: np.ndarray | None
+    name: str
 
 
 def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
     """Writes learning curves, reconstructions, prior samples and their nearest training images, a latent traversal, the
-    latent means by label and, for two latent dimensions, the manifold, as PNG files."""
-    folder.mkdir(exist_ok=True)
+    latent means by label and, for two latent dimensions, the manifold, as PNG files.
+
+    A figure that fails is a warning on standard error.
+    """
     key = build.purpose_key(experiment.key, build.FIGURES)
     observation_key, sample_key = jax.random.split(key)
-    images, labels = experiment.dataset.test
-    images = images[:_SCATTERED]
-    _, xs = experiment.observe(jax.random.split(observation_key, len(images)), images)
-    vae, prior = experiment.vae, experiment.vae.prior(params)
-    posteriors = jax.jit(jax.vmap(lambda x: vae.encode(params, x)))(xs)
-    xs, q = jax.tree.map(lambda array: array[:_RECONSTRUCTIONS], (xs, posteriors))
-    decode = jax.jit(jax.vmap(lambda z: vae.decode(params, z).mean))
-    samples = decode(jax.vmap(prior.sample)(jax.random.split(sample_key, _SAMPLE_ROWS**2)))
+    mean_key, decode_key = jax.random.split(jax.random.fold_in(key, 2))
+    vae, (images, labels) = experiment.vae, experiment.dataset.test
+    images, labels = images[:_SCATTERED], None if labels is None else labels[:_SCATTERED]
 
+    # Each is computed by the first figure that needs it: what fails, fails those figures alone.
+    @functools.cache
+    def encoded() -> _Encoded:
+        _, xs = experiment.observe(jax.random.split(observation_key, len(images)), images)
+        encode, prior = lambda x: vae.encode(params, x), vae.prior(params)
+        keys = jax.random.split(mean_key, len(images))
+        found = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))(keys, xs)
+        kl = jax.jit(jax.vmap(lambda x: kl_per_dimension(encode(x), prior)))(xs[:_RECONSTRUCTIONS])
+        name = means.name(encode(xs[0]), "q(z|x)")
+        return _Encoded(xs, np.asarray(found), None if kl is None else np.asarray(kl), name)
+
+    @functools.cache
+    def samples() -> Any:
+        prior = vae.prior(params)
+        return decode(jax.vmap(prior.sample)(jax.random.split(sample_key, _SAMPLE_ROWS**2)))
+
+    decode = jax.jit(jax.vmap(lambda z: means.mean(vae.decode(params, z), decode_key)))
     drawn = {
-        "learning_curves": _learning_curves(lines),
-        "reconstructions": _reconstructions(xs, q, decode),
-        "samples": figures.image_grid(_rows(samples, _SAMPLE_ROWS), title="means of p(x|z), z from the prior"),
-        "neighbours": _neighbours(np.asarray(samples[:_QUERIES]), experiment.dataset.train.images),
-        "traversal": _traversal(prior, q, decode),
-        "latents": _latents(np.asarray(posteriors.mean), None if labels is None else labels[:_SCATTERED]),
+        "learning_curves": lambda: _learning_curves(lines),
+        "reconstructions": lambda: _reconstructions(encoded(), decode),
+        "samples": lambda: figures.image_grid(
+            _rows(samples(), _SAMPLE_ROWS), title="means of p(x|z), z from the prior"
+        ),
+        "neighbours": lambda: _neighbours(np.asarray(samples()[:_QUERIES]), experiment.dataset.train.images),
+        "traversal": lambda: _traversal(encoded(), decode),
+        "latents": lambda: _latents(encoded().means, labels, name=encoded().name),
+        "manifold": lambda: _manifold(decode) if encoded().means.shape[1:] == (2,) else None,
     }
-    if prior.event_shape == (2,):
-        drawn["manifold"] = _manifold(decode)
-    for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png")
+    _save(drawn, folder)
 
 
 def draw_assessment(found: Assessment, num_samples: int, folder: Path) -> None:
     """Writes the bounds against the number of samples, k̂ of the examples, the KL of each latent dimension, and the
-    inference gaps, as PNG files; none of what was not measured."""
-    sizes = evaluation.bound_sizes(num_samples)
-    means = [evaluation.mean_and_error(found.evidence.bounds[:, number]) for number in range(len(sizes))]
-    pareto_k, latents = np.asarray(found.evidence.pareto_k), found.latents
+    inference gaps, as PNG files; none of what was not measured, and a warning for one that fails."""
     drawn = {
-        "bounds": figures.convergence(
-            sizes, *zip(*means, strict=True), ylabel=_WITH_ERRORS, title="L_K of the test set"
-        )
+        "bounds": lambda: _bounds(found.evidence, num_samples),
+        "pareto_k": lambda: _pareto_k(found.evidence, num_samples),
+        "kl_per_dimension": lambda: None if found.latents is None else _kl_per_dimension(found.latents),
+        "gaps": lambda: None if found.gaps is None else _gaps(found.gaps),
     }
-    if np.isfinite(pareto_k).any():
-        drawn["pareto_k"] = figures.histogram(
-            pareto_k,
-            xlabel="k̂ of the importance weights",
-            ylabel="test examples",
-            marked=("reliable up to", evaluation.pareto_k_threshold(num_samples)),
-        )
-    if latents.kl_per_dimension is not None and latents.kl_per_dimension_standard_error is not None:
-        order = np.argsort(-latents.kl_per_dimension)
-        drawn["kl_per_dimension"] = figures.bars(
-            {"": (latents.kl_per_dimension[order], latents.kl_per_dimension_standard_error[order])},
-            [f"z{number}" for number in order],
-            ylabel=_WITH_ERRORS,
-            title=f"KL(q(z|x) ‖ p(z)) of each latent dimension; {latents.active_units} of {len(order)} are active",
-        )
-    if found.gaps:
-        columns = [(split, family, gaps) for split, of in found.gaps.items() for family, gaps in of.items()]
+    _save(drawn, folder)
 
-        def gap(name: str) -> tuple[np.ndarray, np.ndarray]:
-            means, errors = np.array([evaluation.mean_and_error(getattr(gaps, name)) for *_, gaps in columns]).T
-            return means, errors
 
-        drawn["gaps"] = figures.bars(
-            {"approximation": gap("approximation_gap"), "amortisation": gap("amortization_gap")},
-            [f"{split},\n{family} q*" for split, family, _ in columns],
-            ylabel=_WITH_ERRORS,
-            title="log p(x) − ELBO, by cause",
-        )
-    for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png")
+def _save(drawn: Mapping[str, Callable[[], Figure | None]], folder: Path) -> None:
+    for name, make in drawn.items():
+        watchdog.progress()
+        path = folder / f"{name}.png"
+        try:
+            if (figure := make()) is not None:
+                folder.mkdir(exist_ok=True)
+                figure.savefig(path)
+        except Exception as error:  # whatever it is, the numbers are written and worth more than a picture
+            print(f"warning: {path} was not drawn: {missing.reason(error)}", file=sys.stderr, flush=True)
+
+
+def _bounds(evidence: evaluation.LogEvidence, num_samples: int) -> Figure:
+    sizes = evaluation.bound_sizes(num_samples)
+    estimates = [evaluation.mean_and_error(evidence.bounds[:, number]) for number in range(len(sizes))]
+    return figures.convergence(sizes, *zip(*estimates, strict=True), ylabel=_WITH_ERRORS, title="L_K of the test set")
+
+
+def _pareto_k(evidence: evaluation.LogEvidence, num_samples: int) -> Figure | None:
+    if not np.isfinite(np.asarray(evidence.pareto_k)).any():
+        return None
+    return figures.histogram(
+        np.asarray(evidence.pareto_k),
+        xlabel="k̂ of the importance weights",
+        ylabel="test examples",
+        marked=("reliable up to", evaluation.pareto_k_threshold(num_samples)),
+    )
+
+
+def _kl_per_dimension(latents: evaluation.LatentStatistics) -> Figure | None:
+    if latents.kl_per_dimension is None or latents.kl_per_dimension_standard_error is None:
+        return None
+    order = np.argsort(-latents.kl_per_dimension)
+    shown = order[:_MOST_BARS]
+    largest = f"the {len(shown)} largest of {len(order)}; " if len(shown) < len(order) else ""
+    active = f"{largest}{latents.active_units} of {len(order)} are active"
+    return figures.bars(
+        {"": (latents.kl_per_dimension[shown], latents.kl_per_dimension_standard_error[shown])},
+        [f"z{number}" for number in shown],
+        ylabel=_WITH_ERRORS,
+        title=f"KL(q(z|x) ‖ p(z)) of each latent dimension; {active}",
+    )
+
+
+def _gaps(by_split: Mapping[str, Mapping[str, evaluation.InferenceGaps]]) -> Figure:
+    columns = [(split, family, gaps) for split, of in by_split.items() for family, gaps in of.items()]
+
+    def gap(name: str) -> tuple[np.ndarray, np.ndarray]:
+        values, errors = np.array([evaluation.mean_and_error(getattr(gaps, name)) for *_, gaps in columns]).T
+        return values, errors
+
+    return figures.bars(
+        {"approximation": gap("approximation_gap"), "amortisation": gap("amortization_gap")},
+        [f"{split},\n{family} q*" for split, family, _ in columns],
+        ylabel=_WITH_ERRORS,
+        title="log p(x) − ELBO, by cause",
+    )
 
 
 def _learning_curves(lines):
@@ -101,9 +160,10 @@ def _learning_curves(lines):
     return figures.learning_curves(curves, ylabel="ELBO (nats per example)")
 
 
-def _reconstructions(xs, q, decode):
-    pairs = np.stack([np.asarray(xs), np.asarray(decode(q.mean))])
-    return figures.image_grid(pairs, title="test images and the means of p(x|z) at the means of q(z|x)")
+def _reconstructions(encoded: _Encoded, decode):
+    xs, latents = encoded.xs[:_RECONSTRUCTIONS], encoded.means[:_RECONSTRUCTIONS]
+    pairs = np.stack([np.asarray(xs), np.asarray(decode(latents))])
+    return figures.image_grid(pairs, title=f"test images and the means of p(x|z) at the {encoded.name}")
 
 
 def _neighbours(samples, images):
@@ -122,30 +182,41 @@ def _neighbours(samples, images):
     )
 
 
-def _latents(means, labels):
-    title = f"means of q(z|x) of {len(means)} test images"
-    if means.shape[1] == 2:
-        return figures.latent_scatter(means, labels, title=title)
-    if means.shape[1] == 1:
-        means = np.stack([means[:, 0], np.zeros(len(means))], axis=1)
-        return figures.latent_scatter(means, labels, title=title, ylabel="")
-    centred = means - means.mean(axis=0)
-    plane = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
+def _latents(latents, labels, *, name="means of q(z|x)"):
+    title = f"{name} of {len(latents)} test images"
+    points = latents.reshape(len(latents), -1)
+    if points.shape[1] == 2:
+        return figures.latent_scatter(points, labels, title=title)
+    if points.shape[1] == 1:
+        return figures.latent_scatter(_two_columns(points), labels, title=title, ylabel="")
+    centred = points - points.mean(axis=0, keepdims=True)
+    # Of XᵀX and XXᵀ the smaller, which is of at most 2,000 rows: of 100,000 dimensions the other has 37 GiB. (An SVD of
+    # X takes 20 times as long.)
+    if centred.shape[1] <= len(centred):
+        plane = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
+    else:
+        variances, directions = np.linalg.eigh(centred @ centred.T)
+        plane = (directions * np.sqrt(np.maximum(variances, 0)))[:, :-3:-1]
     axes = {"xlabel": "first principal component", "ylabel": "second"}
-    return figures.latent_scatter(plane, labels, title=title, **axes)
+    return figures.latent_scatter(_two_columns(plane), labels, title=title, **axes)
 
 
-def _traversal(prior, q, decode):
+def _two_columns(points):
+    return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+
+
+def _traversal(encoded: _Encoded, decode):
     """One image's latent mean with one dimension at a time moved through the prior; the most used dimensions first."""
-    kl = jax.vmap(lambda q: kl_per_dimension(q, prior))(q)
-    usage = np.var(q.mean, axis=0) if kl is None else np.mean(kl, axis=0)
+    shown = encoded.means[:_RECONSTRUCTIONS]
+    flat = shown.reshape(len(shown), -1)
+    usage = np.var(flat, axis=0) if encoded.kl is None else np.mean(encoded.kl.reshape(flat.shape), axis=0)
     order = np.argsort(-usage)[:_TRAVERSED]
     values = np.linspace(-3, 3, _STEPS)
-    zs = np.tile(np.asarray(q.mean[0]), (len(order), _STEPS, 1))
+    zs = np.tile(flat[0], (len(order), _STEPS, 1))
     for row, dimension in enumerate(order):
         zs[row, :, dimension] = values
     return figures.image_grid(
-        _rows(decode(jnp.asarray(zs.reshape(-1, zs.shape[-1]))), len(order)),
+        _rows(decode(jnp.asarray(zs.reshape(-1, *shown.shape[1:]))), len(order)),
         title="one latent dimension moved from −3 to 3",
         row_labels=[f"z{dimension}" for dimension in order],
         column_labels=[f"{value:.1f}" for value in values],
@@ -160,7 +231,7 @@ def _manifold(decode):
     labels = [f"{value:.1f}" for value in values]
     return figures.image_grid(
         _rows(images, _MANIFOLD),
-        title="means of p(x|z) at the prior's quantiles",
+        title="means of p(x|z) at quantiles of N(0, I)",
         xlabel="z0",
         ylabel="z1",
         row_labels=labels[::-1],
