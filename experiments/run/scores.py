@@ -17,8 +17,8 @@ from .config import Config
 
 # Samples per validation image: enough that their noise is small beside the differences between images.
 _VALIDATION_SAMPLES = 10
-# A block of images takes seconds on a slow machine: no more samples than this, unless it is the smallest.
-_BLOCK_SAMPLES, _SMALLEST_BLOCK = 250_000, 50
+# A block of images takes seconds on a slow machine: no more samples than this, unless each device has one image.
+_BLOCK_SAMPLES = 250_000
 
 
 def evaluated_weights(config: Config) -> str:
@@ -73,24 +73,36 @@ def params_sha256(params: Any) -> str:
 
 
 def log_evidence(
-    experiment: build.Experiment, params: Any, split: Split, purpose: int, num_samples: int
+    experiment: build.Experiment,
+    params: Any,
+    split: Split,
+    purpose: int,
+    num_samples: int,
+    *,
+    on_block: Callable[[int, int], None] = lambda done, number: None,
 ) -> evaluation.LogEvidence:
-    """Of every example of a split, with the noise of a purpose."""
+    """Returns the evidence of every example of a split, with the noise of a purpose; `on_block` as in `by_blocks`."""
     keys = jax.random.split(build.purpose_key(experiment.key, purpose), len(split.images))
     params = parallel.whole(params)
+    mesh = parallel.local_mesh()
 
     def estimate(rows: np.ndarray) -> evaluation.LogEvidence:
         noise_keys, xs = experiment.observe(keys[rows], split.images[rows])
-        return evaluation.log_evidence(
-            params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples, mesh=parallel.local_mesh()
-        )
+        return evaluation.log_evidence(params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples, mesh=mesh)
 
-    return by_blocks(estimate, len(split.images), max(_SMALLEST_BLOCK, _BLOCK_SAMPLES // num_samples))
+    size = max(1 if mesh is None else mesh.size, _BLOCK_SAMPLES // num_samples)
+    return by_blocks(estimate, len(split.images), size, on_block=on_block)
 
 
-def by_blocks(function: Callable[[np.ndarray], Any], number: int, size: int) -> Any:
-    """`function(rows)` of the rows below `number`, a pytree with a row for each: in blocks of `size` for each process,
-    so that a signal is noticed and progress seen."""
+def by_blocks(
+    function: Callable[[np.ndarray], Any],
+    number: int,
+    size: int,
+    *,
+    on_block: Callable[[int, int], None] = lambda done, number: None,
+) -> Any:
+    """Returns `function(rows)` of the rows below `number`, a pytree with a row for each, computed in blocks of `size`
+    for each process: between them a signal is noticed, and `on_block` is given how many rows of how many are done."""
     size = min(number, size * parallel.num_processes())
     blocks = []
     for start in range(0, number, size):
@@ -99,4 +111,5 @@ def by_blocks(function: Callable[[np.ndarray], Any], number: int, size: int) -> 
         # The last block is filled with the last row, so that all are compiled once.
         rows = np.minimum(np.arange(start, start + size), number - 1)
         blocks.append(jax.tree.map(np.asarray, parallel.map_shares(function, rows)))
+        on_block(min(start + size, number), number)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:number], *blocks)
