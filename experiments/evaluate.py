@@ -1,9 +1,10 @@
 """Evaluates a run's checkpoint, every figure with its error: `python -m experiments.evaluate --workdir=…`.
 
-Into the workdir go evaluation.json; evaluation/*.csv, a row for each example, number of samples and latent dimension;
-and figures/*.png.
+Into the workdir go evaluation.json, written after each part; evaluation/*.csv, with one row for each figure, example,
+number of samples and latent dimension; and figures/*.png.
 """
 
+import tempfile
 from pathlib import Path
 
 from vae_jax import parallel
@@ -12,6 +13,7 @@ from .command import entry
 from .command.errors import user_errors
 from .command.flags import CommandFlags
 from .report import assessment, figures, table
+from .report.rows import rows
 from .run import build, scores, workdir
 from .run.metrics import read_metrics
 
@@ -38,30 +40,47 @@ def main() -> None:
     folder = Path(_WORKDIR.value)
     config = workdir.read_config(folder)
     weights = _WEIGHTS.value or scores.evaluated_weights(config)
+    first = parallel.is_first_process()
     with user_errors():
+        if first:
+            _check_writable(folder)
         experiment = build.build(config, data_dir=_DATA_DIR.value)
         step, params = scores.load_weights(experiment, folder, checkpoint=_CHECKPOINT.value, weights=weights)
-    first = parallel.is_first_process()
     options = assessment.Options(
         num_samples=_NUM_SAMPLES.value or config.evaluation.num_samples,
         annealed_examples=_ANNEALED.value,
         num_temperatures=_TEMPERATURES.value,
         gap_examples=_GAPS.value,
     )
+
+    def keep(found: assessment.Assessment) -> None:
+        if first:
+            measured = {"step": step, "weights": weights, **table.as_json(rows(found, options))}
+            workdir.write_json(folder / workdir.EVALUATION, measured)
+
+    tell = lambda what: print(what, flush=True) if first else None
     with user_errors():
-        found = assessment.assess(
-            config, experiment, params, options, lambda what: print(what, flush=True) if first else None
-        )
+        found = assessment.assess(assessment.Subject(config, experiment, params, options, tell), keep)
     if not first:
         return
-    measured = table.as_json(found, options)
-    described = {"step": step, "weights": weights, **measured}
+    table.print_table(rows(found, options), f"{folder}, step {step}, {weights}")
+    table.write_tables(rows(found, options), found, experiment.dataset.test.labels, folder / workdir.TABLES)
     figures.draw(experiment, params, read_metrics(folder / workdir.METRICS), folder / workdir.FIGURES)
     figures.draw_assessment(found, options.num_samples, folder / workdir.FIGURES)
-    bounds = [bound.values() for bound in measured["bounds"]]
-    table.write_tables(found, bounds, experiment.dataset.test.labels, folder / workdir.TABLES)
-    workdir.write_json(folder / workdir.EVALUATION, described)
-    table.print_table(measured, f"{folder}, step {step}, {weights}")
+
+
+def _check_writable(folder: Path) -> None:
+    """Raises `OSError` unless everything that the command will write has a place; makes the folders for it."""
+    for place in (folder, folder / workdir.TABLES, folder / workdir.FIGURES):
+        try:
+            place.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise OSError(
+                f"{place} cannot be written ({error.strerror}), and nothing was computed; evaluate keeps its results "
+                "in the run's folder: copy the run to a folder that can be written, and name that as --workdir"
+            ) from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """All that is measured of a trained model, as `evaluate` reports it."""
 
+import math
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,11 +15,17 @@ from vae_jax.distributions import DiagonalNormal
 
 from ..run import build, scores
 from ..run.config import Config
+from . import means, missing
 
 # The comparison of every latent with every posterior is quadratic in their number.
 _MOST_LATENTS = 10_000
+_COMPARED_NUMBERS = 2**26
 _BLOCK = 10
-_ANNEALED, _SIMULATED, _GAPS, _LATENTS = range(4)
+_ANNEALED, _SIMULATED, _GAPS, _LATENTS, _MEANS = range(5)
+_SECONDS_BETWEEN_LINES = 10
+
+# The cheapest first.
+PARTS = ("latents", "collapse", "probe", "annealed", "bidirectional", "gaps")
 
 
 class Options(NamedTuple):
@@ -29,82 +37,148 @@ class Options(NamedTuple):
     gap_examples: int
 
 
+class Subject(NamedTuple):
+    """What is measured: the parameters of a run's model, on its data. `tell` is told what comes next."""
+
+    config: Config
+    experiment: build.Experiment
+    params: Any
+    options: Options
+    tell: Callable[[str], None]
+
+    def key(self, purpose: int) -> jax.Array:
+        return build.purpose_key(build.purpose_key(self.experiment.key, build.EVALUATION), purpose)
+
+
 class Assessment(NamedTuple):
-    """Of one set of parameters; None for what was not asked for, or cannot be had.
+    """Of one set of parameters; a part that is None has its reason in `reasons`.
 
     Attributes:
       evidence: of every test example.
-      annealed_rows, annealed: some of the test examples, and their evidence by annealing.
-      bidirectional: of as many simulated examples.
-      gaps: by split ("train", "test") and family of q*, of some examples each.
+      reasons: by part of `PARTS`, why it is None.
       latents: of the test examples.
       collapse: why latents are unused.
-      probe: of the labels, from the means of q(z|x); None without labels.
+      probe: of the labels, from the latent means, and the name of these.
+      annealed: some of the test examples, and their evidence by annealing.
+      bidirectional: of as many simulated examples.
+      gaps: by split ("train", "test") and family of q*, of some examples each.
     """
 
     evidence: evaluation.LogEvidence
-    annealed_rows: np.ndarray
-    annealed: evaluation.AnnealedEvidence | None
-    bidirectional: evaluation.BidirectionalEvidence | None
-    gaps: dict[str, dict[str, evaluation.InferenceGaps]]
-    latents: evaluation.LatentStatistics
-    collapse: evaluation.CollapseDiagnosis
-    probe: evaluation.LinearProbe | None
+    reasons: dict[str, str]
+    latents: evaluation.LatentStatistics | None = None
+    collapse: evaluation.CollapseDiagnosis | None = None
+    probe: tuple[evaluation.LinearProbe, str] | None = None
+    annealed: tuple[np.ndarray, evaluation.AnnealedEvidence] | None = None
+    bidirectional: evaluation.BidirectionalEvidence | None = None
+    gaps: dict[str, dict[str, evaluation.InferenceGaps]] | None = None
 
 
-def assess(
-    config: Config, experiment: build.Experiment, params: Any, options: Options, tell: Callable[[str], None]
-) -> Assessment:
-    """Computes all of it, every process its share; `tell` is told what is next."""
-    vae, train, test = experiment.vae, experiment.dataset.train, experiment.dataset.test
-    evaluation_key = build.purpose_key(experiment.key, build.EVALUATION)
-    tell(f"log p(x) of {len(test.images)} test images from {options.num_samples} samples each")
-    evidence = scores.log_evidence(experiment, params, test, build.TEST, options.num_samples)
+def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
+    """Returns all that is measured; every process computes its share. `keep` is given what there is after each part.
 
-    rows = data.spread_rows(len(test.images), options.annealed_examples)
-    annealed = bidirectional = None
-    if options.annealed_examples:
-        tell(f"log p(x) of {len(rows)} of them by annealing over {options.num_temperatures} temperatures")
-        anneal = partial(evaluation.annealed_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
-        keys, xs = _examples(experiment, test, rows, build.purpose_key(evaluation_key, _ANNEALED))
-        annealed = _blocks(lambda keys, xs: anneal(params, keys, xs), keys, xs)
-        tell(f"bounds from both sides of {options.annealed_examples} simulated images")
-        simulate = partial(evaluation.bidirectional_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
-        keys = jax.random.split(build.purpose_key(evaluation_key, _SIMULATED), options.annealed_examples)
-        bidirectional = _blocks(lambda keys: simulate(params, keys), keys)
+    A part that fails is None, with the reason; only a failure of the evidence is raised.
+    """
+    experiment, options, test = subject.experiment, subject.options, subject.experiment.dataset.test
+    subject.tell(f"log p(x) of {len(test.images)} test images from {options.num_samples} samples each")
+    evidence = scores.log_evidence(
+        experiment, subject.params, test, build.TEST, options.num_samples, on_block=_lines(subject.tell)
+    )
+    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"))
+    keep(found)
+    measures = {"latents": _latents, "probe": _probe, "annealed": _annealed, "bidirectional": _bidirectional}
+    measures |= {"gaps": _gaps, "collapse": lambda subject: _collapse(subject, found)}
+    for part in PARTS:
+        reasons = {name: why for name, why in found.reasons.items() if name != part}
+        try:
+            found = found._replace(**{part: measures[part](subject), "reasons": reasons})
+        except Exception as error:
+            found = found._replace(reasons={**reasons, part: missing.reason(error)})
+        keep(found)
+    return found
 
-    gaps: dict[str, dict[str, evaluation.InferenceGaps]] = {}
-    if options.gap_examples and _is_gaussian(vae, params, test):
-        for name, split in (("train", train), ("test", test)):
-            chosen = data.spread_rows(len(split.images), options.gap_examples)
-            keys, xs = _examples(experiment, split, chosen, build.purpose_key(evaluation_key, _GAPS))
-            tell(f"the best Gaussians for each of {len(chosen)} {name} images")
-            gaps[name] = _gaps(partial(evaluation.inference_gaps, params, vae=vae), keys, xs, options)
 
-    tell("what the latents hold")
-    chosen = data.spread_rows(len(test.images), _MOST_LATENTS)
-    keys, xs = _examples(experiment, test, chosen, build.purpose_key(evaluation_key, _LATENTS))
-    latents = evaluation.latent_statistics(params, keys, xs, vae=vae)
-    scale = _shared_scale(vae, params)
-    collapse = evaluation.diagnose_collapse(
-        latents,
-        annealed=config.loss.beta_schedule != "constant",
-        beta=config.loss.beta,
-        xs=None if scale is None else xs,
+def _latents(subject: Subject) -> evaluation.LatentStatistics:
+    subject.tell("what the latents hold")
+    vae, params, (keys, xs) = subject.experiment.vae, subject.params, _latent_examples(subject)
+    latent_dim = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(vae.prior(params).sample, keys[0])))
+    chunk_size = max(1, min(100, math.isqrt(_COMPARED_NUMBERS // latent_dim)))
+    return evaluation.latent_statistics(params, keys, xs, vae=vae, chunk_size=chunk_size)
+
+
+def _collapse(subject: Subject, found: Assessment) -> evaluation.CollapseDiagnosis:
+    if found.latents is None:
+        raise ValueError(f"the latents are not known: {found.reasons['latents']}")
+    options, scale = subject.config.loss, _shared_scale(subject.experiment.vae, subject.params)
+    return evaluation.diagnose_collapse(
+        found.latents,
+        annealed=options.beta_schedule != "constant",
+        beta=options.beta,
+        xs=None if scale is None else _latent_examples(subject)[1],
         scale=scale,
     )
-    probe = None if train.labels is None or test.labels is None else _probe(experiment, params, xs, chosen)
-    return Assessment(evidence, rows, annealed, bidirectional, gaps, latents, collapse, probe)
 
 
-def _gaps(
-    refine: Callable[..., evaluation.InferenceGaps], keys: jax.Array, xs: jax.Array, options: Options
-) -> dict[str, evaluation.InferenceGaps]:
-    """By family of q*. Importance sampling from the correlated q* gives log p(x) for both: the weights of the diagonal
-    one have heavier tails."""
-    refine = partial(refine, num_samples=max(2, options.num_samples))
-    full = _blocks(lambda keys, xs: refine(keys, xs, family="full"), keys, xs)
+def _probe(subject: Subject) -> tuple[evaluation.LinearProbe, str]:
+    train, test = subject.experiment.dataset.train, subject.experiment.dataset.test
+    if train.labels is None or test.labels is None:
+        raise ValueError("the data have no labels")
+    subject.tell("what a linear classifier reads off the latents")
+    rows = data.spread_rows(len(train.images), _MOST_LATENTS)
+    chosen = data.spread_rows(len(test.images), _MOST_LATENTS)
+    encode = lambda x: subject.experiment.vae.encode(subject.params, x)
+    latents = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))
+    keys, xs = _latent_examples(subject)
+    train_keys, train_xs = _examples(subject, train, rows, subject.key(_MEANS))
+    flat = lambda latents: np.reshape(latents, (len(latents), -1))
+    probe = evaluation.linear_probe(
+        flat(latents(train_keys, train_xs)), train.labels[rows], flat(latents(keys, xs)), test.labels[chosen]
+    )
+    return probe, means.name(encode(xs[0]), "q(z|x)")
+
+
+def _annealed(subject: Subject) -> tuple[np.ndarray, evaluation.AnnealedEvidence]:
+    options, vae, test = subject.options, subject.experiment.vae, subject.experiment.dataset.test
+    if not options.annealed_examples:
+        raise ValueError("--annealed_examples=0")
+    rows = data.spread_rows(len(test.images), options.annealed_examples)
+    subject.tell(f"log p(x) of {len(rows)} test images by annealing over {options.num_temperatures} temperatures")
+    anneal = partial(evaluation.annealed_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
+    keys, xs = _examples(subject, test, rows, subject.key(_ANNEALED))
+    return rows, _blocks(subject, partial(anneal, subject.params), keys, xs)
+
+
+def _bidirectional(subject: Subject) -> evaluation.BidirectionalEvidence:
+    options, vae = subject.options, subject.experiment.vae
+    if not options.annealed_examples:
+        raise ValueError("--annealed_examples=0")
+    subject.tell(f"bounds from both sides of {options.annealed_examples} simulated images")
+    simulate = partial(evaluation.bidirectional_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
+    keys = jax.random.split(subject.key(_SIMULATED), options.annealed_examples)
+    return _blocks(subject, partial(simulate, subject.params), keys)
+
+
+def _gaps(subject: Subject) -> dict[str, dict[str, evaluation.InferenceGaps]]:
+    if not subject.options.gap_examples:
+        raise ValueError("--gap_examples=0")
+    found = {}
+    dataset = subject.experiment.dataset
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        chosen = data.spread_rows(len(split.images), subject.options.gap_examples)
+        keys, xs = _examples(subject, split, chosen, subject.key(_GAPS))
+        subject.tell(f"the best Gaussians for each of {len(chosen)} {name} images")
+        found[name] = _gaps_of(subject, keys, xs)
+    return found
+
+
+def _gaps_of(subject: Subject, keys: jax.Array, xs: jax.Array) -> dict[str, evaluation.InferenceGaps]:
+    """Returns the gaps by family of q*. Importance sampling from the correlated q* gives log p(x) for both: the weights
+    of the diagonal one have heavier tails."""
+    refine = partial(evaluation.inference_gaps, vae=subject.experiment.vae)
+    refine = partial(refine, subject.params, num_samples=max(2, subject.options.num_samples))
+    full = _blocks(subject, lambda keys, xs: refine(keys, xs, family="full"), keys, xs)
     diagonal = _blocks(
+        subject,
         lambda keys, xs, *evidence: refine(keys, xs, family="diagonal", log_evidence=evidence),
         keys,
         xs,
@@ -114,39 +188,42 @@ def _gaps(
     return {"diagonal": diagonal, "full": full}
 
 
-def _blocks(function: Callable[..., Any], *arrays: Any) -> Any:
-    """`function` of some rows of the arrays at a time."""
-    return scores.by_blocks(lambda rows: function(*(array[rows] for array in arrays)), len(arrays[0]), _BLOCK)
+def _blocks(subject: Subject, function: Callable[..., Any], *arrays: Any) -> Any:
+    """Returns `function` of all rows of the arrays, computed from some at a time."""
+    in_rows = lambda rows: function(*(array[rows] for array in arrays))
+    return scores.by_blocks(in_rows, len(arrays[0]), _BLOCK, on_block=_lines(subject.tell))
 
 
-def _examples(
-    experiment: build.Experiment, split: Split, rows: np.ndarray, key: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """(keys for noise, x) of some examples; those of the test split as its evidence is estimated of."""
+def _lines(tell: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Returns a function that tells how many examples of how many are done, at most every ten seconds."""
+    start = last = time.monotonic()
+
+    def on_block(done: int, number: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > _SECONDS_BETWEEN_LINES and done < number:
+            tell(f"  {done} of {number}, {(now - start) * (number - done) / done:.0f} s left")
+            last = now
+
+    return on_block
+
+
+def _examples(subject: Subject, split: Split, rows: np.ndarray, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns (keys for noise, x) of some examples; those of the test split as its evidence is estimated of."""
+    experiment = subject.experiment
     purpose = build.TEST if split is experiment.dataset.test else build.EVALUATION
     keys = jax.random.split(build.purpose_key(experiment.key, purpose), len(split.images))
     _, xs = experiment.observe(keys[rows], split.images[rows])
     return jax.random.split(key, len(rows)), xs
 
 
-def _is_gaussian(vae: Any, params: Any, test: Split) -> bool:
-    x = np.zeros(test.images.shape[1:], np.float32)
-    return hasattr(jax.eval_shape(vae.encode, params, x), "scale")
+def _latent_examples(subject: Subject) -> tuple[jax.Array, jax.Array]:
+    test = subject.experiment.dataset.test
+    return _examples(subject, test, data.spread_rows(len(test.images), _MOST_LATENTS), subject.key(_LATENTS))
 
 
 def _shared_scale(vae: Any, params: Any) -> float | None:
-    """σ of a Gaussian likelihood with one σ; None for any other."""
+    """Returns σ of a Gaussian likelihood with one σ; None for any other."""
     likelihood = vae.decode(params, vae.prior(params).sample(jax.random.key(0)))
     is_shared = isinstance(likelihood, DiagonalNormal) and likelihood.scale.ndim == 0
     return float(likelihood.scale) if is_shared else None
-
-
-def _probe(experiment: build.Experiment, params: Any, xs: jax.Array, chosen: np.ndarray) -> evaluation.LinearProbe:
-    train, test = experiment.dataset.train, experiment.dataset.test
-    rows = data.spread_rows(len(train.images), _MOST_LATENTS)
-    _, train_xs = _examples(experiment, train, rows, experiment.key)
-    means = jax.jit(jax.vmap(lambda x: experiment.vae.encode(params, x).mean))
-    labels = lambda split, rows: None if split.labels is None else split.labels[rows]
-    return evaluation.linear_probe(
-        np.asarray(means(train_xs)), labels(train, rows), np.asarray(means(xs)), labels(test, chosen)
-    )
