@@ -16,6 +16,7 @@ from vae_jax import figures, runs
 from .command import entry
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags
+from .report import means
 from .run import scores, workdir
 
 FLAGS = CommandFlags()
@@ -33,23 +34,23 @@ _IN_GRID, _AT_ONCE = 100, 100
 def main() -> None:
     folder = Path(_WORKDIR.value)
     config = workdir.read_config(folder)
+    output = folder / "samples" if _OUTPUT.value is None else Path(_OUTPUT.value)
+    if any((output / "images").glob("*.png")):
+        raise UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
     with user_errors():
         vae, params, _ = runs.load(folder, average=scores.evaluated_weights(config) == "average")
+        (output / "images").mkdir(parents=True, exist_ok=True)
     prior = vae.prior(params)
 
     def draw(key: jax.Array) -> jax.Array:
         z_key, x_key = jax.random.split(key)
         likelihood = vae.decode(params, prior.sample(z_key))
-        return likelihood.mean if _DRAW.value == "mean" else likelihood.sample(x_key)
+        return means.mean(likelihood, x_key) if _DRAW.value == "mean" else likelihood.sample(x_key)
 
     # In whole blocks: a block of another size would round differently.
     number = -(-_NUM_IMAGES.value // _AT_ONCE) * _AT_ONCE
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(_SEED.value), np.arange(number))
     images = np.asarray(jax.jit(lambda keys: jax.lax.map(draw, keys, batch_size=_AT_ONCE))(keys))[: _NUM_IMAGES.value]
-    output = folder / "samples" if _OUTPUT.value is None else Path(_OUTPUT.value)
-    if any((output / "images").glob("*.png")):
-        raise UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
-    (output / "images").mkdir(parents=True, exist_ok=True)
     np.save(output / "samples.npy", images)
     rows = math.isqrt(min(len(images), _IN_GRID))
     columns = min(len(images), _IN_GRID) // rows

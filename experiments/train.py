@@ -6,6 +6,7 @@ SIGINT and SIGHUP end it within a chunk of steps, saved, with status 143, 130 or
 
 import contextlib
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from vae_jax import parallel
 from .command import entry, signals, watchdog
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags, config_file, load_config, override, read_flags
-from .report import figures
+from .report import figures, table
 from .run import build, scores, session, workdir
 from .run.config import Config, as_flags, validate
 from .run.metrics import NoLog, import_wandb
@@ -93,7 +94,7 @@ def main(config: Config) -> None:
 
 
 def finish(config: Config, experiment: build.Experiment, trained: session.Trained, folder: Path) -> None:
-    """Evaluates on the test set, draws the figures and, last of all, writes summary.json."""
+    """Evaluates on the test set, writes summary.json and, last of all, draws the figures."""
     if parallel.is_first_process():
         print(f"evaluating {len(experiment.dataset.test.images)} test images", flush=True)
     params = parallel.whole(scores.evaluated_params(trained.state))
@@ -102,17 +103,21 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
     raw = parallel.whole(trained.state.params)
     if isinstance(trained.log, NoLog):
         return
-    figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
     summary = {
         "step": int(trained.state.step),
         "params_sha256": scores.params_sha256(raw),
         "wall_seconds": trained.log.seconds(),
         "examples_per_second": trained.examples_per_second,
-        "test": test._asdict(),
+        "test": table.finite(test._asdict()),
     }
     workdir.write_json(folder / workdir.SUMMARY, summary)
-    print(json.dumps(summary, indent=2))
-    print(f"finished; see {folder / workdir.FIGURES}")
+    print(json.dumps(summary, indent=2), flush=True)
+    figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
+    named = f"--workdir={shlex.quote(str(folder))}"
+    print(
+        f"finished; pictures are in {folder / workdir.FIGURES}. Next, every number with its error, and new images:\n"
+        f"  ./launch.sh evaluate {named}\n  ./launch.sh sample {named}"
+    )
 
 
 if __name__ == "__main__":
