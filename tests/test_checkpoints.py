@@ -18,7 +18,7 @@ import optax
 import pytest
 
 from vae_jax import training
-from vae_jax.training import Checkpoints, TrainState
+from vae_jax.training import Checkpoints, TrainState, json_files, manifest
 
 METADATA = {
     "config": {"training": {"learning_rate": 0.1 + 0.2, "clip_norm": None}, "model": {"hidden": [200, 200]}},
@@ -117,7 +117,8 @@ def test_metadata_is_what_was_given_with_the_versions_that_wrote_it(checkpoints)
     metadata = checkpoints.metadata(STEP)
     commit = metadata.pop("commit")
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", commit)
-    assert metadata == {**METADATA, "versions": versions, "score": None}
+    about = {"format_version": 1, "step": STEP, "run_id": None, "score": None}
+    assert metadata == {**METADATA, **about, "versions": versions}
 
 
 def test_the_latest_step_is_that_of_the_newest_checkpoint(tmp_path, state):
@@ -357,3 +358,75 @@ def test_a_want_of_room_in_the_background_is_told_at_the_next_wait(tmp_path, sta
         assert {path.name for path in tmp_path.iterdir()} == {"1"}
         checkpoints.save(at(2, state), {})
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+
+
+def signed(folder: Path, **changes: Any) -> None:
+    """Other metadata, under a manifest written anew."""
+    stored = json_files.read_object(folder / "metadata.json")
+    json_files.write(folder / "metadata.json", {**stored, **changes})
+    (folder / manifest.NAME).unlink()
+    manifest.write(folder)
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "007", "1_0", "+3", "3 ", "3.damaged"])
+def test_a_folder_whose_name_is_no_step_is_none(tmp_path, state, name):
+    save_all(tmp_path, state, {2: None})
+    (tmp_path / name).mkdir()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [2]
+
+
+@pytest.mark.parametrize("how", [shutil.move, shutil.copytree, lambda there, here: here.symlink_to(there)])
+def test_a_checkpoint_under_another_step_s_name_is_damaged(tmp_path, state, how):
+    save_all(tmp_path, state, {1: None, 2: None})
+    how(tmp_path / "2", tmp_path / "5")
+    with Checkpoints(tmp_path) as checkpoints:
+        (damage,) = checkpoints.damages(5)
+        assert re.search("is of step 2, not 5|5 is a link", damage)
+        assert checkpoints.newest_good(lambda message: None, set_aside=True) == (2 if (tmp_path / "2").exists() else 1)
+        assert not (tmp_path / "5").exists()
+
+
+def test_a_checkpoint_of_another_run_is_damaged(tmp_path, state):
+    save_all(tmp_path, state, {1: -1.0}, run_id="a")
+    with Checkpoints(tmp_path, run_id="b") as checkpoints:
+        (damage,) = checkpoints.damages(1)
+        assert damage.endswith("metadata.json is of another run, a, not b")
+        assert checkpoints.best_step() is None
+    for run_id in ("a", None):
+        with Checkpoints(tmp_path, run_id=run_id) as checkpoints:
+            assert checkpoints.damages(1) == []
+
+
+@pytest.mark.parametrize("changes", [{"score": "high"}, {"score": [1.0]}, {"step": "2"}, {"format_version": "1"}])
+def test_metadata_of_another_type_are_a_damage_and_no_score(tmp_path, state, changes):
+    save_all(tmp_path, state, {1: -2.0, 2: -1.0})
+    signed(tmp_path / "2", **changes)
+    (name,) = changes
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.best_step() == 1
+        assert f"metadata.json is damaged: {name} must be " in checkpoints.damages(2)[0]
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused_and_not_set_aside(tmp_path, state):
+    save_all(tmp_path, state, {1: None, 2: None})
+    signed(tmp_path / "2", format_version=json_files.FORMAT_VERSION + 1)
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(ValueError, match="use a newer vae_jax"):
+        checkpoints.newest_good(pytest.fail, set_aside=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+
+
+def test_the_folder_of_a_run_is_never_made_anew(tmp_path, state):
+    gone = Checkpoints(tmp_path / "run" / "checkpoints")
+    with gone as checkpoints, pytest.raises(FileNotFoundError, match="checkpoints"):
+        checkpoints.save(at(1, state), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_save_under_a_name_that_is_no_more_the_run_s_is_undone(tmp_path, state):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    moved = Checkpoints(folder / "checkpoints", is_there=lambda: False)
+    with pytest.raises(FileNotFoundError, match="moved or deleted"), moved as checkpoints:
+        checkpoints.save(at(1, state), {})
+    assert list(tmp_path.iterdir()) == []

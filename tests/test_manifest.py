@@ -86,3 +86,11 @@ def test_a_missing_list_is_named(folder):
 
 def test_a_missing_folder_is_named(tmp_path):
     assert manifest.damages(tmp_path / "none") == [f"{tmp_path / 'none' / manifest.NAME}: No such file or directory"]
+
+
+@pytest.mark.parametrize("place", ["folder", "inner", "a", "inner/two words", manifest.NAME])
+def test_a_link_is_a_damage_though_what_it_leads_to_is_as_it_was(tmp_path, folder, place):
+    path = folder if place == "folder" else folder / place
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert manifest.damages(folder) == [f"{path.relative_to(tmp_path).as_posix()} is a link"]

@@ -1,7 +1,9 @@
 """A run's folder as (vae, params, config)."""
 
+import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import optax
 import pytest
 
 from vae_jax import networks, runs, training
+from vae_jax.training import manifest
 
 EVENT = (2, 3, 1)
 DATA_MEAN = np.random.default_rng(0).uniform(0.05, 0.95, size=EVENT)
@@ -125,8 +128,9 @@ def test_every_network_is_built_by_its_name():
         ({"likelihood": "bernouli"}, r"unknown likelihood 'bernouli'\. Did you mean 'bernoulli'"),
         ({"hidden": [5, 0]}, "hidden must be of whole numbers of at least 1"),
         ({"scale": math.nan}, "scale must be a finite number"),
+        ({"depth": 3}, r"model\.depth is a field that this version of vae_jax does not have"),
     ],
-    ids=["network", "likelihood", "hidden", "scale"],
+    ids=["network", "likelihood", "hidden", "scale", "unknown"],
 )
 def test_a_model_that_cannot_be_built_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -150,6 +154,51 @@ def test_a_folder_without_a_run_is_named_and_left_as_it_is(tmp_path, name):
 def test_a_run_that_has_not_reached_a_checkpoint_is_named(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(FileNotFoundError, match=rf"{re.escape(str(tmp_path))}\S* holds no whole checkpoint"):
+        runs.load(tmp_path)
+
+
+def signed(workdir: Path, copy: Path, name: str, content: str) -> Path:
+    """Returns a copy of a run whose newest checkpoint has another file, under a manifest written anew."""
+    shutil.copytree(workdir, copy)
+    folder = copy / "checkpoints" / "20"
+    (folder / name).write_text(content)
+    (folder / manifest.NAME).unlink()
+    manifest.write(folder)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"event_shape": None}, r"event_shape must be list\[int\], got None"),
+        ({"event_shape": [2, "3", 1]}, r"event_shape must be list\[int\]"),
+        ({"event_shape": [-1]}, r"its data_mean has 6 numbers, for \[-1\]"),
+        ({"event_shape": [2, 2]}, r"its data_mean has 6 numbers, for \[2, 2\]"),
+        ({"data_mean": [0.5, None] * 3}, r"data_mean must be list\[float\]"),
+        ({"config": []}, r"config must be dict, got \[\]"),
+        ({"config": {}}, "its config has no model"),
+        ({"config": {"model": {"network": "mlp"}}}, r"cannot be built: model\.latent_dim is absent"),
+        ({"config": {"model": {"network": "mpl"}}}, "cannot be built: unknown network"),
+    ],
+)
+def test_metadata_that_describe_no_model_are_refused_in_one_message(workdir, tmp_path, changes, message):
+    stored = json.loads((workdir / "checkpoints" / "20" / "metadata.json").read_text())
+    run = signed(workdir, tmp_path / "run", "metadata.json", json.dumps({**stored, **changes}))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(run))}/checkpoints/20\S* .*{message}"):
+        runs.load(run, checkpoint=20)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"tree_metadata": 3}', "[" * 100_000])
+def test_what_orbax_cannot_read_is_refused_in_one_message(workdir, tmp_path, content):
+    run = signed(workdir, tmp_path / "run", "params/_METADATA", content)
+    with pytest.raises(ValueError, match=r"the checkpoint \S*/20 cannot be read: \w+Error: "):
+        runs.load(run)
+
+
+def test_a_checkpoint_of_another_run_is_not_taken_for_one_of_this(tmp_path):
+    write_run(tmp_path, 1)
+    (tmp_path / "config.json").write_text('{"format_version": 1, "run_id": "mine"}')
+    with pytest.warns(UserWarning, match="is of another run, None, not mine"), pytest.raises(ValueError, match="every"):
         runs.load(tmp_path)
 
 
@@ -183,9 +232,13 @@ def test_a_checkpoint_that_is_not_there_is_refused_naming_it(scored, checkpoint,
         runs.load(scored, checkpoint=checkpoint)
 
 
-def test_the_best_of_a_run_without_scores_is_refused(workdir):
-    with pytest.raises(FileNotFoundError, match="has a validation score; use 'latest'"):
-        runs.load(workdir, checkpoint="best")
+def test_the_best_of_a_run_without_finite_scores_is_the_latest_with_the_reason(tmp_path):
+    write_run(tmp_path, 1, 2, scores={1: math.nan, 2: math.nan})
+    with pytest.warns(UserWarning, match="a validation score that is a finite number, .* the latest is used"):
+        _, params, _ = runs.load(tmp_path, checkpoint="best")
+    chex.assert_trees_all_equal(params, drawn_params(the_vae(), 2))
+    _, params, _ = runs.load(tmp_path, checkpoint=10)
+    chex.assert_trees_all_equal(params, drawn_params(the_vae(), 1))
 
 
 def test_the_latest_passes_over_a_damaged_checkpoint_with_a_warning(tmp_path):

@@ -1,11 +1,13 @@
 """Checkpoints of a run, written by Orbax: `<directory>/<step>/`, each whole or absent, with a manifest."""
 
+import contextlib
 import errno
-import json
 import math
 import os
+import re
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +18,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from .. import parallel
-from . import manifest
+from . import json_files, manifest
 from .provenance import provenance
 from .step import TrainState
 
 _ARRAYS = ("params", "opt_state", "average")
 _METADATA, _UNFINISHED, _REPLACED = "metadata.json", ".unfinished", ".replaced"
+# What this class writes of a checkpoint, besides what the caller tells; version 0 had the score alone.
+_FIELDS = {"score": float | None, "step": int | None, "run_id": str | None}
 # Of the state's bytes, what a save may need: Orbax writes each array twice while it merges, and metadata.
 _ROOM, _ROOM_BESIDE = 2.1, 2**20
 
@@ -34,10 +38,25 @@ class Checkpoints:
     name when all of it is there; what a killed save leaves has another.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int = 2) -> None:
-        """`keep` newest checkpoints are kept, and the one of the best score."""
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep: int = 2,
+        run_id: str | None = None,
+        is_there: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Opens the checkpoints of a run.
+
+        Args:
+          directory: where they are; made by the first save, unless the folder that holds it is missing.
+          keep: so many of the newest are kept, and the one of the best score.
+          run_id: the run's name for itself, which its checkpoints carry: those of another are damaged.
+          is_there: says whether the folder that holds the directory is still the run's: where it was moved or deleted,
+            what a save has made under its old name is removed.
+        """
         self.directory = Path(directory).absolute()
-        self._keep = keep
+        self._keep, self._run_id, self._is_there = keep, run_id, is_there
         handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
         self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(**handlers))
         self._background = ThreadPoolExecutor(1, "checkpoint")
@@ -54,12 +73,14 @@ class Checkpoints:
         finally:
             self._background.shutdown()
             self._checkpointer.close()
+            if parallel.is_first_process() and not self._is_there():
+                self._undo()
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints, the oldest first; damaged ones among them."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+        return sorted(int(path.name) for path in self.directory.iterdir() if _STEP.fullmatch(path.name))
 
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, or None."""
@@ -71,8 +92,17 @@ class Checkpoints:
         return max(scored)[1] if scored else None
 
     def damages(self, step: int) -> list[str]:
-        """What is wrong with the files of a checkpoint, a line for each; none where it is as it was written."""
-        return manifest.damages(self.directory / str(step))
+        """Returns what is wrong with a checkpoint, a line for each file; nothing where it is as it was written, under
+        this step and in this run; raises `NewerVersionError` for one of a newer version."""
+        if found := manifest.damages(self.directory / str(step)):
+            return found
+        try:
+            self.metadata(step)
+        except json_files.NewerVersionError:
+            raise  # not to be set aside
+        except (OSError, ValueError) as error:
+            return [str(error)]
+        return []
 
     def newest_good(self, report: Callable[[str], None], *, set_aside: bool = False) -> int | None:
         """The step of the newest checkpoint whose files are as they were written, the same in every process.
@@ -107,7 +137,8 @@ class Checkpoints:
         parts = parallel.shared(_parts(state))
         self._check_place(parts)
         items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
-        described = {**metadata, "score": finite, **provenance()}
+        about = {"format_version": json_files.FORMAT_VERSION, "step": step, "run_id": self._run_id, "score": finite}
+        described = {**metadata, **about, **provenance()}
         # The arrays are on the host when this returns, or views that forbid the reuse of a donated buffer.
         unfinished = self.directory / f"{step}{_UNFINISHED}"
         self._checkpointer.save(unfinished, args=ocp.args.Composite(**items), force=True)
@@ -128,9 +159,24 @@ class Checkpoints:
                     raise self._failed(number) from error
             raise
 
-    def metadata(self, step: int) -> dict[str, Any]:
-        """What `save` was given, with "score", "versions" and "commit"."""
-        return json.loads((self.directory / str(step) / _METADATA).read_text())
+    def metadata(self, step: int, **fields: Any) -> dict[str, Any]:
+        """Returns what `save` was given, with "score", "step", "run_id", "format_version", "versions" and "commit".
+
+        Args:
+          step: of the checkpoint.
+          **fields: the type of each field that the caller needs, as by `json_files.read_object`.
+
+        Raises:
+          FileNotFoundError: where there is none.
+          ValueError: where it is damaged, of another step or run, or of a newer version (`NewerVersionError`).
+        """
+        path = self.directory / str(step) / _METADATA
+        found = json_files.read_object(path, {**_FIELDS, **fields})
+        if found.get("format_version") and found["step"] != step:
+            raise ValueError(f"{path} is of step {found['step']}, not {step}: its folder was renamed or copied")
+        if self._run_id not in (None, found["run_id"]):
+            raise ValueError(f"{path} is of another run, {found['run_id']}, not {self._run_id}")
+        return found
 
     def restore(self, step: int, template: TrainState) -> TrainState:
         """The state saved at `step`, onto the devices of `template`'s arrays or shapes, however many wrote it.
@@ -154,22 +200,24 @@ class Checkpoints:
     def _finish(self, step: int, unfinished: Path, metadata: dict[str, Any]) -> None:
         self._checkpointer.wait_until_finished()
         if parallel.is_first_process():
-            (unfinished / _METADATA).write_text(json.dumps(metadata, indent=1))
+            if not self._is_there():
+                raise FileNotFoundError(errno.ENOENT, "the folder was moved or deleted", str(self.directory.parent))
+            json_files.write(unfinished / _METADATA, metadata)
             manifest.write(unfinished)
             place, replaced = self.directory / str(step), self.directory / f"{step}{_REPLACED}"
             if place.exists():
                 place.rename(replaced)
             unfinished.rename(place)
-            shutil.rmtree(replaced, ignore_errors=True)
+            _remove(replaced)
             kept = {*self.steps()[-self._keep :], self.best_step()}
             for old in self.steps():
                 if old not in kept:
-                    shutil.rmtree((self.directory / str(old)).rename(self.directory / f"{old}{_UNFINISHED}"))
+                    _remove((self.directory / str(old)).rename(self.directory / f"{old}{_UNFINISHED}"))
 
     def _score(self, step: int) -> float | None:
         try:
-            return self.metadata(step).get("score")
-        except (OSError, ValueError, AttributeError):
+            return self.metadata(step)["score"]
+        except (OSError, ValueError):
             return None  # a damaged one, which `newest_good` reports
 
     def _newest_good(self, report: Callable[[str], None], set_aside: bool) -> int:
@@ -183,21 +231,32 @@ class Checkpoints:
             report(f"the checkpoint {self.directory / str(step)} is damaged ({'; '.join(damages)}); it is not used")
             if set_aside:
                 aside = self.directory / f"{step}.damaged"
-                shutil.rmtree(aside, ignore_errors=True)
+                _remove(aside)
                 (self.directory / str(step)).rename(aside)
         return _ALL_DAMAGED if steps else _NONE
 
     def _remove_leftovers(self) -> None:
         for path in self.directory.glob(f"[0-9]*{_REPLACED}"):
             if path.with_suffix("").exists():
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
             else:
                 path.rename(path.with_suffix(""))
         for path in self.directory.glob(f"[0-9]*{_UNFINISHED}*"):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+
+    def _undo(self) -> None:
+        """Removes what Orbax has made under an old name of the folder, since it makes all folders above a file."""
+        # Its threads may write on for a while after the first has failed.
+        for _ in range(10):
+            self._remove_leftovers()
+            with contextlib.suppress(OSError):
+                self.directory.rmdir()
+                self.directory.parent.rmdir()
+            time.sleep(0.1)
 
     def _check_place(self, parts: Any) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        # Its parent is not made anew: where that is gone, the run's folder was moved or deleted.
+        self.directory.mkdir(exist_ok=True)
         needed = _ROOM * sum(leaf.nbytes for leaf in jax.tree.leaves(parts)) + _ROOM_BESIDE
         if shutil.disk_usage(self.directory).free < needed:
             raise self._failed(errno.ENOSPC)
@@ -214,11 +273,13 @@ class Checkpoints:
         items = {
             name: ocp.args.StandardRestore(jax.tree.map(_placed, template)) for name, template in templates.items()
         }
-        return dict(self._checkpointer.restore(self.directory / str(step), args=ocp.args.Composite(**items)))
+        with _readable(self.directory / str(step)):
+            return dict(self._checkpointer.restore(self.directory / str(step), args=ocp.args.Composite(**items)))
 
     def _check_fits(self, step: int, templates: dict[str, Any]) -> None:
         """Compares names and shapes first: a restore that fails inside Orbax leaves its threads' tracebacks behind."""
-        metadata = self._checkpointer.metadata(self.directory / str(step)).item_metadata or {}
+        with _readable(self.directory / str(step)):
+            metadata = self._checkpointer.metadata(self.directory / str(step)).item_metadata or {}
         for part, template in templates.items():
             saved = metadata.get(part)
             if saved is None and part == "average":
@@ -234,11 +295,30 @@ class Checkpoints:
                     )
 
 
+_STEP = re.compile("0|[1-9][0-9]*", re.ASCII)
 _NONE, _ALL_DAMAGED = -1, -2  # as numbers, which one process can tell the others
 
 
 # The last is that of a limit on the size of one file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, or a link in its place, as far as that can be done."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _readable(checkpoint: Path) -> Iterator[None]:
+    """Turns what Orbax raises for JSON of its own that is not as it wrote it into one message."""
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        message = f"the checkpoint {checkpoint} cannot be read: {type(error).__name__}: {error}"
+        raise ValueError(message) from error
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:

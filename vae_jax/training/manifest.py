@@ -17,8 +17,15 @@ def write(folder: Path) -> None:
 
 
 def damages(folder: Path) -> list[str]:
-    """What differs from the list, a line for each file; none where the folder is as it was written."""
+    """Returns what differs from the list, a line for each file; nothing where the folder is as it was written.
+
+    A link is a damage, be it the folder or anything in it.
+    """
     try:
+        # What lies behind a link is not in the folder, and may be another's, or change unseen.
+        links = [path for path in (folder, *sorted(folder.rglob("*"))) if path.is_symlink()]
+        if links:
+            return [f"{path.relative_to(folder.parent).as_posix()} is a link" for path in links]
         stored = (folder / NAME).read_bytes()
         found = _digests(folder)
     except OSError as error:
