@@ -2,13 +2,16 @@
 
 import contextlib
 import importlib
-import json
+import itertools
+import math
+import operator
+import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
@@ -16,13 +19,18 @@ from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from vae_jax import parallel
+from vae_jax.training import json_files
 
 from ..command.errors import UserError
 from .workdir import METRICS
 
+# Figures need no more lines of a split than this; a long run has millions.
+_MOST_LINES = 5000
+_BLOCK_BYTES = 2**16
+
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard events of a run, from a given step on: later lines of a killed run are dropped.
+    """metrics.jsonl and TensorBoard events of a run, from a given step on: later lines of a killed run are cut off.
 
     With `wandb_project` also a Weights & Biases run, named after the workdir, with `config`.
     """
@@ -35,15 +43,13 @@ class MetricsLog:
         wandb_project: str | None = None,
         config: dict[str, Any] | None = None,
     ) -> None:
-        path = workdir / METRICS
-        self.lines = [line for line in read_metrics(path) if line["step"] <= step]
-        self._written = {(line["step"], line["split"]) for line in self.lines}
-        kept = path.with_suffix(".partial")
-        kept.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
-        kept.replace(path)
+        self._path = workdir / METRICS
+        self._file = self._path.open("a+b")
+        last = _cut(self._file, step)
+        # The splits that have a line of the last step.
+        self._step, self._splits = step, {line["split"] for line in last if line["step"] == step}
         # Seconds of the run so far, over all the processes that worked on it.
-        self._start = time.perf_counter() - max((line["seconds"] for line in self.lines), default=0.0)
-        self._file = path.open("a")
+        self._start = time.perf_counter() - max((line["seconds"] for line in last), default=0.0)
         self._events = _Events(workdir, first_step=step + 1 if step else None)
         self._wandb = None
         if wandb_project is not None:
@@ -69,20 +75,24 @@ class MetricsLog:
 
         An evaluation is repeated where its run was interrupted before its score was saved.
         """
-        if (step, split) in self._written:
+        if step != self._step:
+            self._step, self._splits = step, set()
+        if split in self._splits:
             return
-        self._written.add((step, split))
+        self._splits.add(split)
         line = {"step": step, "split": split, "seconds": round(self.seconds(), 3), **values}
-        self.lines.append(line)
-        try:
-            self._file.write(json.dumps(line) + "\n")
+        with json_files.naming(self._path):
+            self._file.write(json_files.to_text(line).encode() + b"\n")
             self._file.flush()
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, self._file.name) from error
         for name, value in values.items():
             self._events.add(f"{split}/{name}", value, step)
         if self._wandb is not None:
             self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of the run so far, as `read_metrics` reads them."""
+        return read_metrics(self._path)
 
     def seconds(self) -> float:
         """Wall-clock seconds of the run, those before a kill included."""
@@ -95,20 +105,22 @@ class _Events:
 
     def __init__(self, folder: Path, *, first_step: int | None) -> None:
         """From `first_step` on, what earlier files hold is not shown."""
-        self._writer = EventsWriter(str(folder / "events"))
+        self._folder, self._writer = folder, EventsWriter(str(folder / "events"))
         self._flushed = time.monotonic()
         if first_step is not None:
             log = SessionLog(status=SessionLog.START)
             self._writer.write_event(Event(step=first_step, wall_time=time.time(), session_log=log))
 
     def add(self, name: str, value: float, step: int) -> None:
-        self._writer.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
-        if time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
-            self._writer.flush()
-            self._flushed = time.monotonic()
+        with json_files.naming(self._folder):
+            self._writer.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
+            if time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
+                self._writer.flush()
+                self._flushed = time.monotonic()
 
     def close(self) -> None:
-        self._writer.close()
+        with json_files.naming(self._folder):
+            self._writer.close()
 
 
 _SECONDS_BETWEEN_FLUSHES = 30  # each waits for the disk
@@ -142,13 +154,84 @@ def import_wandb() -> Any:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; one that a kill cut short is left out."""
-    lines = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
+    """Returns the lines of metrics.jsonl; evenly spaced ones of a split that has very many, and NaN in place of null.
+
+    What is no such line, as one that a kill cut short, is left out.
+    """
+    if not path.exists():
+        return []
+    kept: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    seen: dict[str, int] = {}
+    every: dict[str, int] = {}
+    with path.open("rb") as file:
+        for number, text in enumerate(file):
+            if (line := _parsed(text)) is None:
+                continue
+            split = line["split"]
+            at = seen[split] = seen.get(split, -1) + 1
+            lines = kept.setdefault(split, [])
+            if at % every.setdefault(split, 1) == 0:
+                lines.append((number, line))
+            if len(lines) > _MOST_LINES:
+                del lines[1::2]
+                every[split] *= 2
+    return [line for _, line in sorted(itertools.chain(*kept.values()), key=operator.itemgetter(0))]
+
+
+def _cut(file: BinaryIO, step: int) -> list[dict[str, Any]]:
+    """Cuts the lines of later steps off the end of a log, and returns those of the last step that is left."""
+    last: list[dict[str, Any]] = []
+    end = None
+    for start, text in _from_the_end(file):
+        line = _parsed(text)
+        if line is None or line["step"] > step:
+            continue
+        if last and line["step"] != last[0]["step"]:
+            break
+        if end is None:
+            end = start + len(text)
+        last.append(line)
+    file.truncate(end or 0)
+    if end:
+        file.seek(end - 1)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+    return last
+
+
+def _from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yields (offset, line with its end) from the last line to the first; the file's position is not kept."""
+    start, rest = file.seek(0, os.SEEK_END), b""
+    while start > 0:
+        size = min(_BLOCK_BYTES, start)
+        start -= size
+        file.seek(start)
+        lines = (file.read(size) + rest).splitlines(keepends=True)
+        # The first may have begun in the block before.
+        rest = lines[0] if start > 0 else b""
+        at = start + sum(map(len, lines))
+        for line in reversed(lines[1:] if start > 0 else lines):
+            at -= len(line)
+            yield at, line
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """Returns the line that `MetricsLog.write` wrote, or None."""
+    try:
+        line = json_files.from_text(text)
+        if type(line) is not dict or type(line.get("step")) is not int or line.get("seconds") is None:
+            return None
+        step, split = line.pop("step"), line.pop("split", None)
+        # A bool is of neither type; no call of a function for each, since a long run has millions.
+        if type(split) is not str or not all(type(v) in (float, int, _NONE) for v in line.values()):
+            return None
+        numbers = {name: math.nan if value is None else float(value) for name, value in line.items()}
+    except (OverflowError, ValueError):
+        return None
+    return {"step": step, "split": split, **numbers}
+
+
+_NONE = type(None)
 
 
 class Progress:
