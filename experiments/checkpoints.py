@@ -9,20 +9,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vae_jax import runs, training
+from vae_jax import runs
 
 from .command import entry
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags
 
 FLAGS = CommandFlags()
-_WORKDIR = FLAGS.string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+_WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.train.")
 
 
 def main() -> None:
     with user_errors():
-        folder = runs.checkpoint_folder(_WORKDIR.value)
-    with training.Checkpoints(folder) as checkpoints:
+        opened = runs.open_checkpoints(_WORKDIR.value)
+    folder = opened.directory
+    with user_errors(), opened as checkpoints:
         steps, best = checkpoints.steps(), checkpoints.best_step()
         damages = {step: checkpoints.damages(step) for step in steps}
     table = Table(title=str(folder), title_justify="left")

@@ -18,7 +18,7 @@ from .run import build, scores, workdir
 from .run.metrics import read_metrics
 
 FLAGS = CommandFlags()
-_WORKDIR = FLAGS.string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+_WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.train.")
 _DATA_DIR = FLAGS.data_dir()
 _CHECKPOINT = FLAGS.string("checkpoint", "latest", "latest, best (by the validation ELBO), or a step.")
 _WEIGHTS = FLAGS.choice(

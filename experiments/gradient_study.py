@@ -21,7 +21,7 @@ from .run import build
 
 FLAGS = CommandFlags()
 _ORACLE = FLAGS.choice("oracle", "ppca", list(gradients.ORACLES), "The model, where no --workdir is given.")
-_WORKDIR = FLAGS.string("workdir", None, "The folder of a run: its model at the newest checkpoint.")
+_WORKDIR = FLAGS.workdir(None, "The folder of a run: its model at the newest checkpoint.")
 _DATA_DIR = FLAGS.data_dir()
 _EXAMPLE = FLAGS.integer("example", 0, "The test image, with --workdir.", lower_bound=0)
 _WIDTH = FLAGS.number("width", 1.2, "Of q over the exact posterior's, with --oracle=ppca; others keep their q.")

@@ -20,7 +20,7 @@ from .report import means
 from .run import scores, workdir
 
 FLAGS = CommandFlags()
-_WORKDIR = FLAGS.string("workdir", "runs/digits", "The folder of a run of experiments.train.")
+_WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.train.")
 _OUTPUT = FLAGS.string("output", None, "Where to write; the workdir's folder `samples` by default.")
 _NUM_IMAGES = FLAGS.integer("num_images", 100, "How many to draw.", lower_bound=1)
 _SEED = FLAGS.integer(

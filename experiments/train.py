@@ -1,7 +1,8 @@
 """Trains a VAE, evaluates it and draws it: `python -m experiments.train --config=… --workdir=…`.
 
-The same command on the same workdir resumes from the newest checkpoint; a finished run prints its summary. SIGTERM,
-SIGINT and SIGHUP end it within a chunk of steps, saved, with status 143, 130 or 129.
+The same command on the same workdir resumes from the newest checkpoint, and so does --workdir alone, with the config
+that the folder holds; a finished run prints its summary. SIGTERM, SIGINT and SIGHUP end it within a chunk of steps,
+saved, with status 143, 130 or 129.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from vae_jax import parallel
 
@@ -25,8 +27,8 @@ from .run.metrics import NoLog, import_wandb
 _DEFAULT = str(Path(__file__).parent / "configs" / "digits.py")
 
 FLAGS = CommandFlags()
-FLAGS.string("config", _DEFAULT, "A file with get_config(), see experiments/configs.")
-_WORKDIR = FLAGS.string("workdir", "runs/digits", "The folder of the run's files.")
+FLAGS.string("config", None, "A file with get_config(), see experiments/configs; by default the workdir's own config.")
+_WORKDIR = FLAGS.workdir("runs/digits", "The folder of the run's files.")
 _DATA_DIR = FLAGS.data_dir()
 _PLATFORM = FLAGS.choice("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
 _INIT_FROM = FLAGS.string("init_from", None, "Short for --config.init_from: a run to take parameters from.")
@@ -44,7 +46,7 @@ def parse(argv: Sequence[str]) -> Config:
       UserError: for an unknown flag or field, or an illegal value.
     """
     arguments = read_flags(FLAGS, argv, config=True)
-    config = override(load_config(config_file(arguments) or _DEFAULT, Config), arguments)
+    config = override(_base(config_file(arguments)), arguments)
     if _INIT_FROM.value is not None:
         config.init_from = _INIT_FROM.value
     with user_errors():
@@ -56,6 +58,14 @@ def field_help(config: Config) -> str:
     """Returns every field of a config as a flag, for --help."""
     how = "Fields of the config, here with the values of --config. Each is a flag; quote a value with parentheses:"
     return "\n".join([how, "", *as_flags(config)])
+
+
+def _base(file: str | None) -> Config:
+    """Returns the config that a command line overrides: a file's, else the one that the workdir holds."""
+    folder = Path(_WORKDIR.value)
+    if file is None and (folder / workdir.CONFIG).exists():
+        return workdir.read_config(folder)
+    return load_config(file or _DEFAULT, Config)
 
 
 def main(config: Config) -> None:
@@ -81,16 +91,19 @@ def main(config: Config) -> None:
             scores.load_params(Path(config.init_from), experiment.vae)  # before anything is written
     if _STUCK_AFTER.value > 0:
         watchdog.start(_STUCK_AFTER.value)
-    if first:
-        workdir.claim(_WORKDIR.value, config)
-    parallel.wait_for_all("claimed")
-    if (folder / workdir.SUMMARY).exists():
+    summary = workdir.finished(folder, config) if first else None
+    if parallel.from_first(np.asarray(summary is not None)):
         if first:
-            print(json.dumps(workdir.read_json(folder / workdir.SUMMARY), indent=2))
+            print(json.dumps(summary, indent=2))
             print(f"{folder} holds a finished run of this config; nothing to do")
         return
-    with workdir.locked(folder) if first else contextlib.nullcontext(), signals.deferred():
-        finish(config, experiment, session.train(config, experiment, folder, wandb_project=_WANDB.value), folder)
+    with workdir.claimed(folder, config) if first else contextlib.nullcontext() as claimed:
+        parallel.wait_for_all("claimed")
+        place = claimed or workdir.Place(folder)
+        with signals.deferred():
+            trained = session.train(config, experiment, folder, place, wandb_project=_WANDB.value)
+            place.check()
+            finish(config, experiment, trained, folder)
 
 
 def finish(config: Config, experiment: build.Experiment, trained: session.Trained, folder: Path) -> None:

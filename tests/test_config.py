@@ -61,6 +61,20 @@ def test_a_field_that_a_config_lacks_has_its_default():
 
 
 @pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"seeed": 0}, "seeed is a field that this version does not have"),
+        ({"training": {"patience": 3}}, "training.patience is a field that this version does not have"),
+        ({"training": None}, "training must be a section of fields, got None"),
+        ({"seed": "0"}, "seed must be of type int, got '0'"),
+    ],
+)
+def test_what_this_version_does_not_have_is_named(stored, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(stored)
+
+
+@pytest.mark.parametrize(
     ("field", "values"),
     {
         "data.image_size": (None, (1, 1), (64, 48)),

@@ -5,9 +5,14 @@ import shutil
 import subprocess
 import time
 
+import jax
 import numpy as np
 import pytest
 
+from experiments import train
+from experiments.command.errors import UserError
+from experiments.run import build, scores, session
+from experiments.run import workdir as workdirs
 from tests import commands
 from tests.test_bad_input import check_refused
 
@@ -107,14 +112,6 @@ def test_a_finished_run_prints_its_summary_and_changes_nothing(finished):
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
-def test_another_config_on_the_same_workdir_is_refused_listing_the_differences(finished):
-    workdir, _ = finished
-    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
-    result = commands.run("train", *commands.SMALL, f"--workdir={workdir}", "--config.model.hidden=(17,)")
-    check_refused(result, "model.hidden: (16,) there, (17,) here")
-    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
-
-
 def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
     workdir, _ = finished
     other = tmp_path / "other"
@@ -152,3 +149,51 @@ def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
     resumed = commands.run("train", *commands.SMALL, f"--workdir={workdir}")
     assert "from step 40" in resumed.stdout, resumed.stderr
     np.testing.assert_allclose(summary(workdir)["test"]["elbo"], written["test"]["elbo"], rtol=1e-3)
+
+
+def small(num_steps: int, **changes: str) -> tuple:
+    """A config of so many steps, and what it builds."""
+    tiny = {
+        "model.latent_dim": "2",
+        "model.hidden": "(2,)",
+        "training.schedule": "constant",
+        "training.num_steps": str(num_steps),
+        "training.log_every": "10",
+        "training.eval_every": "10",
+        "training.checkpoint_every": "10",
+        "evaluation.num_examples": "20",
+        **changes,
+    }
+    config = train.parse(["train", *(f"--config.{name}={value}" for name, value in tiny.items())])
+    return config, build.build(config, data_dir=None)
+
+
+def trained(folder, num_steps: int) -> session.Trained:
+    config, experiment = small(num_steps)
+    with workdirs.claimed(folder, config) as place:
+        return session.train(config, experiment, folder, place, wandb_project=None)
+
+
+def test_a_run_that_is_given_more_steps_comes_to_the_bits_of_one_that_had_them(tmp_path):
+    trained(tmp_path / "grown", 20)
+    grown, whole = trained(tmp_path / "grown", 30), trained(tmp_path / "whole", 30)
+    for part in ("params", "opt_state", "average"):
+        leaves = (jax.tree.leaves(getattr(run.state, part)) for run in (grown, whole))
+        for mine, other in zip(*leaves, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    assert metrics(tmp_path / "grown") == metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("at", [10, 20])
+def test_a_run_whose_folder_is_moved_ends_and_makes_no_other(tmp_path, monkeypatch, at):
+    validation = scores.validation_scores
+
+    def moving(experiment, params):
+        if (tmp_path / "run" / "checkpoints" / "10").exists() == (at == 20):
+            (tmp_path / "run").rename(tmp_path / "moved")
+        return validation(experiment, params)
+
+    monkeypatch.setattr(scores, "validation_scores", moving)
+    with pytest.raises(UserError, match=r"run was moved, deleted or replaced"):
+        trained(tmp_path / "run", 30)
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]

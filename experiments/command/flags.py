@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 import importlib.util
+import os
 import textwrap
 import traceback
 import typing
@@ -31,6 +32,10 @@ class CommandFlags:
         self.help = self.switch("help", False, "Print this help, and exit.")
         self.verbosity = self.integer("verbosity", -1, "Of the libraries' own messages: -1 warnings, 0 all.")
 
+    def workdir(self, default: str | None, help_text: str) -> flags.FlagHolder[Any]:
+        """Returns the flag --workdir, a folder, whose value may begin with "~"."""
+        return flags.DEFINE(_FolderParser(), "workdir", default, help_text, flag_values=self.values)
+
     def data_dir(self) -> flags.FlagHolder[str | None]:
         """Returns the flag --data_dir."""
         return self.string("data_dir", None, "TFDS's folder; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")
@@ -45,6 +50,17 @@ class CommandFlags:
             lines.append(f"  --{name}={default}{kind}")
             lines += textwrap.wrap(flag.help, 110, initial_indent=" " * 6, subsequent_indent=" " * 6)
         return "\n".join(lines)
+
+
+class _FolderParser(flags.ArgumentParser):
+    syntactic_help = "a folder"
+
+    def parse(self, argument: str) -> str:
+        if not argument:
+            raise ValueError("it is empty; name a folder")
+        if "://" in argument:
+            raise ValueError("a run's folder is one of a mounted file system; mount it, with gcsfuse say")
+        return os.path.expanduser(argument)
 
 
 def read_flags(of: CommandFlags, argv: Sequence[str], *, config: bool = False) -> list[str]:

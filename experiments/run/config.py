@@ -7,10 +7,10 @@ A config file returns a `Config` from `get_config()`; any field can be overridde
 import dataclasses
 import math
 import shlex
-import types
-import typing
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from vae_jax.training import json_files
 
 from ..command.flags import fields
 
@@ -152,7 +152,7 @@ def describe(config: Config) -> list[Described]:
         about = type(_get(config, section) if section else config).__dataclass_fields__[field].metadata
         ranges = [f"at least {_AT_LEAST[name]}"] if name in _AT_LEAST else ["positive"] if name in _POSITIVE else []
         legal = ", ".join([*ranges, about["legal"]] if about["legal"] else ranges)
-        described.append(Described(name, _type_name(annotation), value, legal, about["meaning"]))
+        described.append(Described(name, json_files.type_name(annotation), value, legal, about["meaning"]))
     return described
 
 
@@ -172,28 +172,42 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The config of `to_dict`, or of the JSON made from it.
+    """Returns the config of `to_dict`, or of the JSON made from it; a field that is absent has its default.
 
     Raises:
-      KeyError, TypeError: for a field that does not exist.
-      ValueError: for an illegal value.
+      ValueError: for an illegal value, or a field that this version does not have.
     """
-    annotations: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Config)}
-
-    def section(name: str, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return annotations[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
-
-    config = Config(**{name: section(name, value) for name, value in values.items()})
+    config = _from_dict(Config, values)
     validate(config)
     return config
+
+
+def _from_dict(kind: Any, values: dict[str, Any], prefix: str = "") -> Any:
+    sections = {field.name: field.type for field in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in sections:
+            raise ValueError(f"{prefix}{name} is a field that this version does not have")
+        if dataclasses.is_dataclass(sections[name]):
+            if not isinstance(value, dict):
+                raise ValueError(f"{prefix}{name} must be a section of fields, got {value!r:.100}")
+            given[name] = _from_dict(sections[name], value, f"{prefix}{name}.")
+        else:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**given)
 
 
 def differences(mine: Config, other: Config) -> list[str]:
     """Returns a line for each field in which a stored config differs."""
     there = {name: value for name, _, value in fields(other)}
     return [f"{name}: {there[name]!r} there, {here!r} here" for name, _, here in fields(mine) if there[name] != here]
+
+
+def extends(mine: Config, other: Config) -> bool:
+    """Returns whether a config is a stored one with more steps, the first of which are the stored one's."""
+    longer = mine.training.num_steps > other.training.num_steps and mine.training.schedule == "constant"
+    training = dataclasses.replace(mine.training, num_steps=other.training.num_steps)
+    return longer and dataclasses.replace(mine, training=training) == other
 
 
 def validate(config: Config) -> None:
@@ -272,20 +286,5 @@ def _numbers(config: Config) -> Iterator[tuple[str, float]]:
 
 
 def _check_type(name: str, annotation: Any, value: Any) -> None:
-    if not _is_a(value, annotation):
-        raise ValueError(f"{name} must be of type {_type_name(annotation)}, got {value!r}")
-
-
-def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
-
-
-def _is_a(value: Any, annotation: Any) -> bool:
-    if isinstance(annotation, types.UnionType):
-        return any(_is_a(value, option) for option in typing.get_args(annotation))
-    if typing.get_origin(annotation) is tuple:
-        element = typing.get_args(annotation)[0]
-        return isinstance(value, tuple) and all(_is_a(item, element) for item in value)
-    if annotation in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if annotation is float else annotation)
+    if not json_files.is_a(value, annotation):
+        raise ValueError(f"{name} must be of type {json_files.type_name(annotation)}, got {value!r}")

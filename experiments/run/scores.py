@@ -39,14 +39,14 @@ def load_weights(experiment: build.Experiment, folder: Path, *, checkpoint: str,
       ValueError: where it is damaged, or holds another model, or no average.
     """
     template = jax.eval_shape(experiment.vae.init, jax.random.key(0))
-    with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
+    with runs.open_checkpoints(folder) as checkpoints:
         step = runs.choose(checkpoints, checkpoint)
         return step, checkpoints.restore_params(step, template, average=weights == "average")
 
 
 def load_params(folder: Path, vae: VAE) -> Any:
     """The raw parameters of a run's newest checkpoint; raises as `load_weights`."""
-    with training.Checkpoints(runs.checkpoint_folder(folder)) as checkpoints:
+    with runs.open_checkpoints(folder) as checkpoints:
         step = runs.choose(checkpoints, "latest")
         return checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))
 

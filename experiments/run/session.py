@@ -15,6 +15,9 @@ from .config import Config, to_dict
 from .metrics import MetricsLog, NoLog, Progress, open_log
 from .steps import RunSteps
 
+# What a run stores with its checkpoints for its own resumption.
+_FIELDS = {"examples_per_second": float | None, "skipped_steps": list[int] | None}
+
 
 class Trained(NamedTuple):
     """A run at its end: its state, its log, and how fast it was."""
@@ -24,25 +27,28 @@ class Trained(NamedTuple):
     examples_per_second: float | None
 
 
-def train(config: Config, experiment: build.Experiment, folder: Path, *, wandb_project: str | None) -> Trained:
+def train(
+    config: Config, experiment: build.Experiment, folder: Path, place: workdir.Place, *, wandb_project: str | None
+) -> Trained:
     """Returns the run of a folder at its end, trained from its newest checkpoint, if there is one.
 
     Raises:
-      UserError: where a save fails, or the loss or a gradient is not finite.
+      UserError: where a save fails, the folder (`place`) is moved or deleted, or the loss or a gradient is not finite.
       Interrupted: after a signal, when the state is saved.
     """
     options = config.training
     steps = RunSteps(config, experiment)
-    with training.Checkpoints(folder / workdir.CHECKPOINTS) as checkpoints:
+    of_run = {"run_id": workdir.read_stored(folder).run_id, "is_there": place.is_there}
+    with training.Checkpoints(folder / workdir.CHECKPOINTS, **of_run) as checkpoints:
         with user_errors():
             first = checkpoints.newest_good(_warn, set_aside=True) or 0
-            stored = checkpoints.metadata(first) if first else {}
+            stored = checkpoints.metadata(first, **_FIELDS) if first else dict.fromkeys(_FIELDS)
             state = steps.state_at(first, checkpoints)
         if first and parallel.is_first_process():
             print(f"resuming {folder} from step {first}", flush=True)
         throughput = training.Throughput()
-        speed = lambda: throughput.examples_per_second or stored.get("examples_per_second")
-        skips = nonfinite.Skips(options.max_skipped, stored.get("skipped_steps", []))
+        speed = lambda: throughput.examples_per_second or stored["examples_per_second"]
+        skips = nonfinite.Skips(options.max_skipped, stored["skipped_steps"] or [])
         with (
             open_log(folder, step=first, wandb_project=wandb_project, config=to_dict(config)) as log,
             Progress(num_steps=options.num_steps, step=first) as progress,
@@ -50,6 +56,7 @@ def train(config: Config, experiment: build.Experiment, folder: Path, *, wandb_p
 
             def on_metrics(step: int, metrics: dict[str, np.ndarray]) -> None:
                 watchdog.progress()
+                place.check()
                 values = {name: float(np.mean(metric, dtype=np.float64)) for name, metric in metrics.items()}
                 values["elbo"] = values["reconstruction"] - values["kl"]
                 progress.update(step, values)
@@ -59,11 +66,13 @@ def train(config: Config, experiment: build.Experiment, folder: Path, *, wandb_p
 
             def save(state: training.TrainState) -> None:
                 described = {**steps.metadata, "examples_per_second": speed(), "skipped_steps": skips.steps}
+                place.check()
                 with user_errors():
                     checkpoints.save(state, described, score=elbos.get(int(state.step)))
 
             def validate(step: int, state: training.TrainState) -> None:
                 values = scores.validation_scores(experiment, scores.evaluated_params(state))
+                place.check()
                 log.write(step, "validation", values)
                 elbos[step] = values["elbo"]
 

@@ -2,113 +2,169 @@
 
 import contextlib
 import fcntl
-import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
-from ..command.errors import UserError
-from .config import Config, differences, from_dict, to_dict
+from vae_jax.training import json_files
+
+from ..command.errors import UserError, user_errors
+from .config import Config, differences, extends, from_dict, to_dict
 
 CONFIG, METRICS, CHECKPOINTS, FIGURES = "config.json", "metrics.jsonl", "checkpoints", "figures"
 SUMMARY, EVALUATION, TABLES = "summary.json", "evaluation.json", "evaluation"
 _LOCK = ".lock"
 
 
-def claim(workdir: str, config: Config) -> Path:
-    """The folder, made if need be, holding this config.
+class Stored(NamedTuple):
+    """What config.json holds: the config, and the run's name for itself, which runs of version 0 do not have."""
 
-    Raises:
-      UserError: where it cannot be a folder, holds another config, or files of a run without its config.
-    """
-    if not workdir:
-        raise UserError("--workdir is empty; name a folder for the run")
-    if "://" in workdir:
-        raise UserError(
-            f"--workdir={workdir}: a run's folder is one of a mounted file system; mount it, with gcsfuse say"
-        )
-    path = Path(workdir)
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise UserError(f"--workdir={workdir}: {place} is a file, not a folder")
-    stored = path / CONFIG
-    if stored.exists():
-        changed = differences(config, read_config(path))
-        if changed:
+    config: Config
+    run_id: str | None
+
+
+class Place:
+    """A run's folder as it is now, to be told from whatever has its name later."""
+
+    def __init__(self, folder: Path) -> None:
+        # Of the lock's file, since the system gives the number of a deleted folder to the next, but not that of a file
+        # that is open.
+        self._folder, self._identity = folder, _identity(folder / _LOCK)
+
+    def is_there(self) -> bool:
+        """Returns whether the name still leads to the folder."""
+        return self._identity is not None and _identity(self._folder / _LOCK) == self._identity
+
+    def check(self) -> None:
+        """Raises `UserError` where the folder has been moved, deleted or replaced."""
+        if not self.is_there():
             raise UserError(
-                f"--workdir={workdir} holds a run of another config; nothing was changed. Choose another workdir, or "
-                "the old values:\n  " + "\n  ".join(changed)
+                f"--workdir={self._folder} was moved, deleted or replaced while this run was writing to it; the run "
+                "ends and makes no new folder there. Where it was moved, give its new place as --workdir to go on"
             )
-        return path
-    leftovers = [n for n in (METRICS, CHECKPOINTS, FIGURES, SUMMARY, EVALUATION) if (path / n).exists()]
-    if leftovers:
-        raise UserError(f"--workdir={workdir} holds {', '.join(leftovers)} but no {CONFIG}; choose another workdir")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        write_json(stored, to_dict(config))
-    except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
-    return path
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system takes back from a process that dies.
+def claimed(folder: Path, config: Config) -> Iterator[Place]:
+    """Holds a folder, made if need be, for the run of a config, which is the one in its config.json.
+
+    The lock, which the system takes back from a process that dies, is taken before anything is compared or written.
+    Where the config is the stored one with more steps, and the run can go on, it takes the stored one's place.
 
     Raises:
-      UserError: where another run holds it.
+      UserError: where it cannot be a folder, another run holds it, or it holds another config or files of a run without
+        its config; from within, where it was moved or deleted.
     """
-    with (folder / _LOCK).open("a+") as file:
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"--workdir={folder}: {place} is a file, not a folder")
+    check_config(folder, config)  # before there is a lock, so that a refusal leaves a folder as it was
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from error
+    with file:
+        _lock(file, folder)
+        if not check_config(folder, config):
+            run_id = read_stored(folder).run_id if (folder / CONFIG).exists() else secrets.token_hex(8)
+            about = {"format_version": json_files.FORMAT_VERSION, "run_id": run_id}
+            write_json(folder / CONFIG, {**about, **to_dict(config)})
+        held = Place(folder)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip()
-            raise UserError(f"--workdir={folder} is in use by another run, {holder}; nothing was changed") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
+            yield held
+        finally:
+            held.check()  # where the folder is gone, that explains any other error
+
+
+def check_config(folder: Path, config: Config) -> bool:
+    """Returns whether a folder holds this config; False where it holds no run, or one that goes on with more steps.
+
+    Raises:
+      UserError: where the run cannot go on with this config, or files of a run are there without one.
+    """
+    if not (folder / CONFIG).exists():
+        leftovers = [n for n in (METRICS, CHECKPOINTS, FIGURES, SUMMARY, EVALUATION) if (folder / n).exists()]
+        if leftovers:
+            raise UserError(f"--workdir={folder} holds {', '.join(leftovers)} but no {CONFIG}; choose another workdir")
+        return False
+    stored = read_stored(folder).config
+    changed = differences(config, stored)
+    if changed and not extends(config, stored):
+        raise UserError(
+            f"--workdir={folder} holds a run of another config; nothing was changed. Give the old values, or choose "
+            f"another --workdir, where --init_from={folder} starts a new run from the parameters of this one "
+            "(training.num_steps alone may grow, where training.schedule is constant):\n  " + "\n  ".join(changed)
+        )
+    return not changed
+
+
+def finished(folder: Path, config: Config) -> dict[str, Any] | None:
+    """Returns the summary of a run of this config that has come to its end; None where there is none.
+
+    Needs neither the lock nor a folder that can be written.
+
+    Raises:
+      UserError: where the folder holds another config, or a damaged summary.
+    """
+    if not (folder / CONFIG).exists() or not (folder / SUMMARY).exists():
+        return None
+    check_config(folder, config)
+    with user_errors():
+        summary = json_files.read_object(folder / SUMMARY, {"step": int})
+    return summary if summary["step"] >= config.training.num_steps else None
 
 
 def read_config(folder: Path) -> Config:
-    """The config that a run was started with.
+    """Returns the config that a run was started with; raises as `read_stored`."""
+    return read_stored(folder).config
+
+
+def read_stored(folder: Path) -> Stored:
+    """Returns what a run's config.json holds; a field that an earlier version did not have has its default.
 
     Raises:
-      UserError: where there is none, or it is not one of this version.
+      UserError: where there is no run, or its config is damaged or has fields that this version does not know.
     """
-    stored = _read_object(folder / CONFIG)
+    path = folder / CONFIG
+    if not path.exists():
+        raise UserError(f"{folder} holds no run: there is no {path}; --workdir must be a folder that train has made")
+    with user_errors():
+        values = json_files.read_object(path, {"run_id": str | None})
+    run_id = values.pop("run_id")
+    values.pop("format_version", None)
     try:
-        return from_dict(stored)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / CONFIG} is no config of this version: {error}") from error
-
-
-def read_json(path: Path) -> Any:
-    """Raises `UserError` where the file is missing or no JSON."""
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        return Stored(from_dict(values), run_id)
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+        raise UserError(f"{path} is no config of this version: {error}") from error
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged: it holds no object")
-    return value
+write_json = json_files.write
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes the whole file or none of it."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _lock(file: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "which has just begun"
+        raise UserError(f"--workdir={folder} is in use by another run, {holder}; nothing was changed") from error
+    except OSError as error:
+        raise UserError(
+            f"{folder / _LOCK} cannot be locked: {error.strerror}. A run needs a file system with locks (flock): mount "
+            "this one with them, or choose a --workdir on another"
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
