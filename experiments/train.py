@@ -6,7 +6,6 @@ saved, with status 143, 130 or 129.
 """
 
 import contextlib
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +14,12 @@ import jax
 import numpy as np
 
 from vae_jax import parallel
+from vae_jax.training import json_files
 
 from .command import entry, signals, watchdog
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags, config_file, load_config, override, read_flags
-from .report import figures, table
+from .report import figures
 from .run import build, scores, session, workdir
 from .run.config import Config, as_flags, validate
 from .run.metrics import NoLog, import_wandb
@@ -94,7 +94,7 @@ def main(config: Config) -> None:
     summary = workdir.finished(folder, config) if first else None
     if parallel.from_first(np.asarray(summary is not None)):
         if first:
-            print(json.dumps(summary, indent=2))
+            print(json_files.to_text(summary, indent=2))
             print(f"{folder} holds a finished run of this config; nothing to do")
         return
     with workdir.claimed(folder, config) if first else contextlib.nullcontext() as claimed:
@@ -121,10 +121,10 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
         "params_sha256": scores.params_sha256(raw),
         "wall_seconds": trained.log.seconds(),
         "examples_per_second": trained.examples_per_second,
-        "test": table.finite(test._asdict()),
+        "test": test._asdict(),
     }
     workdir.write_json(folder / workdir.SUMMARY, summary)
-    print(json.dumps(summary, indent=2), flush=True)
+    print(json_files.to_text(summary, indent=2), flush=True)
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
     named = f"--workdir={shlex.quote(str(folder))}"
     print(

@@ -1,9 +1,8 @@
 """The rows of a report as a table, as JSON and as CSV files."""
 
 import csv
-import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +41,6 @@ def as_json(rows: Iterable[Row]) -> dict[str, Any]:
             if text:
                 where[row.path + ending] = text
     return {**tree, "remarks": remarks, "reasons": reasons}
-
-
-def finite(value: Any) -> Any:
-    """Returns a value as what JSON can hold, with None for numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {name: finite(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(member) for member in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _null_unless_known(value: float | str | None) -> float | str | None:
