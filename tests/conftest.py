@@ -44,5 +44,5 @@ def trained(tmp_path_factory) -> Path:
         if not (workdir / "summary.json").exists():
             result = commands.run("train", *commands.SMALL, f"--workdir={workdir}")
             assert result.returncode == 0, result.stderr
-            (workdir.parent / "stdout").write_text(result.stdout)
+            (workdir.parent / "printed").write_text(result.stdout + result.stderr)
     return workdir

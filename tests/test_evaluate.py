@@ -46,7 +46,8 @@ def workdir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "config.py").write_text(CONFIG)
     workdir = folder / "run"
-    result = commands.run("train", f"--config={folder / 'config.py'}", *commands.SMALL[1:], f"--workdir={workdir}")
+    arguments = (*commands.SMALL[1:], f"--config.evaluation.num_samples={SAMPLES}", f"--workdir={workdir}")
+    result = commands.run("train", f"--config={folder / 'config.py'}", *arguments)
     assert result.returncode == 0, result.stderr
     return workdir
 
@@ -88,8 +89,7 @@ def test_figures_of_the_test_set_are_the_means_of_its_examples(workdir, measured
     assert figure(test, "elbo") == mean_and_error(elbos)
     assert test["nll_sampling_error"] == pytest.approx(math.sqrt(np.sum(errors**2)) / 60, rel=1e-5)
     summary = json.loads((workdir / "summary.json").read_text())
-    assert summary["test"].keys() <= test.keys()
-    assert test["elbo"] == pytest.approx(summary["test"]["elbo"], abs=5 * test["elbo_standard_error"])
+    assert summary["test"].items() <= test.items()
 
 
 def test_the_bounds_rise_from_the_elbo_to_the_evidence(workdir, measured):

@@ -1,12 +1,7 @@
 """A run that reads its training images as it goes is the run that holds them in memory."""
 
 import os
-import subprocess
-import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +11,6 @@ from experiments.configs import digits
 from experiments.run import build
 from experiments.run.config import Config
 from tests import commands
-from tests.test_bad_input import check_refused
 from tests.test_resume import metrics, summary
 from vae_jax import data
 
@@ -25,21 +19,8 @@ SMALL_MEMORY = 0.001
 SMALL = (*commands.SMALL, "--config.evaluation.num_examples=40")
 
 
-def start(workdir: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    return commands.started(
-        commands.command("train", *SMALL, f"--workdir={workdir}", *arguments),
-        env=commands.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not folder.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert folder.exists(), process.poll()
+def start(workdir: Path, *arguments: str) -> commands.Started:
+    return commands.Started("train", *SMALL, f"--workdir={workdir}", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -61,42 +42,18 @@ def pictures(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, array, pictures) -> dict[str, Any]:
-    """The folders of a run in memory and of one streamed, killed at step 20; and a file that broke, and what came."""
+def runs(tmp_path_factory, array) -> dict[str, Path]:
+    """The folders of a run in memory and of one streamed, killed at step 20 and started again."""
     folder = tmp_path_factory.mktemp("runs")
-
-    def finish(workdir: Path, *arguments: str) -> Path:
-        with start(workdir, *arguments) as process:
-            _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        return workdir
-
-    def in_memory() -> Path:
-        return finish(folder / "memory", f"--config.data.path={array}")
-
-    def killed() -> Path:
-        workdir = folder / "streamed"
-        streamed = (workdir, f"--config.data.path={array}", f"--config.data.memory_gb={SMALL_MEMORY}")
-        with start(*streamed) as process:  # SIGKILL ends it
-            wait_for_checkpoint(process, workdir / "checkpoints" / "20")
-        assert not (workdir / "summary.json").exists()
-        return finish(*streamed)
-
-    def damaged() -> tuple[Path, subprocess.CompletedProcess[str]]:
-        """Training without end, and a file that is cut short once that is under way."""
-        workdir = folder / "damaged"
-        endless = [f"--config.training.{name}=1000000" for name in ("num_steps", "eval_every")]
-        tiny = (f"--config.data.path={pictures}", "--config.data.memory_gb=1e-7", "--config.training.batch_size=10")
-        file = training_file(pictures)
-        with start(workdir, *endless, *tiny) as process:
-            wait_for_checkpoint(process, workdir / "checkpoints" / "20")
-            os.truncate(file, file.stat().st_size // 2)
-            _, errors = process.communicate(timeout=60)
-        return file, subprocess.CompletedProcess(process.args, process.returncode, stderr=errors)
-
-    with ThreadPoolExecutor(2) as pool:
-        pending = {work.__name__: pool.submit(work) for work in (in_memory, killed, damaged)}
-    return {name: work.result() for name, work in pending.items()}
+    arguments = {"memory": (f"--config.data.path={array}",)}
+    arguments["streamed"] = (*arguments["memory"], f"--config.data.memory_gb={SMALL_MEMORY}")
+    with start(folder / "streamed", *arguments["streamed"]) as process:  # SIGKILL ends it
+        commands.wait_until((folder / "streamed" / "checkpoints" / "20").exists, process)
+    assert not (folder / "streamed" / "summary.json").exists()
+    for name, given in arguments.items():
+        with start(folder / name, *given) as process:
+            assert process.wait() == 0, process.stderr
+    return {name: folder / name for name in arguments}
 
 
 def training_file(pictures: Path) -> Path:
@@ -130,21 +87,28 @@ def test_training_images_larger_than_the_memory_are_streamed_and_their_mean_is_e
 
 
 def test_a_streamed_run_that_is_killed_resumes_to_the_bits_of_the_one_in_memory(runs):
-    memory, streamed = runs["in_memory"], runs["killed"]
+    memory, streamed = runs["memory"], runs["streamed"]
     assert summary(streamed)["params_sha256"] == summary(memory)["params_sha256"]
     assert summary(streamed)["test"] == summary(memory)["test"]
     assert metrics(streamed) == metrics(memory)
 
 
 def test_evaluation_is_of_as_many_examples_as_were_asked_for(runs):
-    assert summary(runs["in_memory"])["test"]["num_examples"] == 40
+    assert summary(runs["memory"])["test"]["num_examples"] == 40
 
 
-def test_a_picture_that_breaks_while_it_is_streamed_stops_the_run_in_one_message(runs):
-    file, result = runs["damaged"]
-    assert result.returncode == 1
-    check_refused(result, str(file), "cannot be read as an image")
-    assert len(result.stderr.splitlines()) == 1
+def test_a_picture_that_breaks_while_it_is_streamed_stops_the_run_in_one_message(pictures, tmp_path):
+    """Training without end, and a file that is cut short once that is under way."""
+    endless = [f"--config.training.{name}=1000000" for name in ("num_steps", "eval_every")]
+    tiny = (f"--config.data.path={pictures}", "--config.data.memory_gb=1e-7", "--config.training.batch_size=10")
+    file = training_file(pictures)
+    with start(tmp_path / "run", *endless, *tiny) as process:
+        commands.wait_until((tmp_path / "run" / "checkpoints" / "20").exists, process)
+        os.truncate(file, file.stat().st_size // 2)
+        assert process.wait() == 1
+        (told,) = process.stderr.splitlines()
+    assert told.startswith("error: ")
+    assert f"{file} cannot be read as an image" in told
 
 
 def test_fixed_binarization_of_streamed_images_is_refused(array):
