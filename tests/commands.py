@@ -72,6 +72,7 @@ class Started:
 
     def __init__(self, name: str, *arguments: str, devices: int = 1) -> None:
         self.args = command(name, *arguments)
+        # To files: a process whose pipe is full would wait for a reader.
         self._said = Path(tempfile.mkdtemp(prefix="vae_jax_said_"))
         own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         self._process = _server().Process(target=_become, args=(name, arguments, own, str(self._said)))

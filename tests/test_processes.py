@@ -186,17 +186,13 @@ def test_a_process_that_stands_still_ends_all(stopped):
     assert stopped.status in (70, 71, 134, 137)
 
 
-@pytest.mark.parametrize(
-    ("mistake", "message"), [("nosuch=1", "unknown config field"), ("batch_size=63", "cannot be divided evenly")]
-)
-def test_a_users_mistake_is_told_once_and_not_tried_again(tmp_path, mistake, message):
-    arguments = (f"--config.training.{mistake}", f"--workdir={tmp_path / 'run'}", "--max_restarts=1")
+def test_a_users_mistake_is_told_once_and_not_tried_again(tmp_path):
+    arguments = ("--config.training.batch_size=63", f"--workdir={tmp_path / 'run'}", "--max_restarts=1")
     with (tmp_path / "said").open("wb") as output, launched(output, *arguments) as launcher:
         assert launcher.process.wait(100) == 1
     said = [line for line in launcher.said.read_text().splitlines() if not line.startswith("platform")]
     assert len(said) == 1, said
-    assert said[0].startswith("error: ")
-    assert message in said[0]
+    assert said[0].startswith("error: a batch of 63 cannot be divided evenly")
 
 
 def test_no_process_outlives_a_launcher_that_is_killed():
