@@ -202,9 +202,8 @@ from experiments.command import processes
 processes.start([sys.executable, "-c", "import time; print('started', flush=True); time.sleep(60)"], dict(os.environ))
 sys.stdin.read()
 """
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=commands.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert launcher.stdout.readline() == b"started\n"
-    launcher.kill()
-    assert launcher.communicate(timeout=10) == (b"", None)  # at the end of what both print: of the last process
+    arguments = [sys.executable, "-c", program]
+    with commands.started(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout.readline() == b"started\n"
+        launcher.kill()
+        assert launcher.communicate(timeout=10) == (b"", None)  # at the end of what both print: of the last process
