@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Started:
         self.args = command(name, *arguments)
         # To files: a process whose pipe is full would wait for a reader.
         self._said = Path(tempfile.mkdtemp(prefix="vae_jax_said_"))
+        weakref.finalize(self, shutil.rmtree, self._said, ignore_errors=True)
         own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         self._process = _server().Process(target=_become, args=(name, arguments, own, str(self._said)))
         self._process.start()
@@ -100,6 +102,11 @@ class Started:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        """Ends the process, which is none when this returns."""
+        self._process.kill()
+        self._process.join()
+
     def wait(self, seconds: float = _PATIENCE_SECONDS) -> int:
         self._process.join(seconds)
         if self._process.exitcode is None:
@@ -115,10 +122,7 @@ class Started:
 
     def __exit__(self, *_: object) -> None:
         """Leaves no process behind, whatever happened."""
-        if self._process.exitcode is None:
-            self._process.kill()
-        self._process.join()
-        shutil.rmtree(self._said, ignore_errors=True)
+        self.kill()
 
 
 def run(name: str, *arguments: str, devices: int = 1) -> subprocess.CompletedProcess[str]:

@@ -147,8 +147,8 @@ WAYS = {
     "sharded_step": sharded_step,
     "vmap": vmapped_step,
 }
-# What does not depend on the loss is computed for one.
-OF_ONE_LOSS = ("batched_jit", "batched_pmap", "batched_shard_map", "shard_params", "microbatches")
+# What does not depend on the loss is computed for one: each compiles for a second.
+OF_ONE_LOSS = ("batched_jit", "batched_pmap", "batched_shard_map", "shard_params", "microbatches", "sharded_step")
 # Over processes a batch cannot be placed by hand, and one device is no longer all.
 OVER_PROCESSES = {
     "negative_elbo": ("jit", "pmap", "shard_map", "batched_jit", "batched_pmap", "shard_params"),

@@ -52,6 +52,7 @@ def both_ways(num_temperatures: int) -> tuple[BidirectionalEvidence, np.ndarray]
     return drawn, exact_evidence(ORACLE, drawn.xs)
 
 
+@pytest.mark.proof
 def test_with_twenty_latents_the_evidence_is_met_within_a_twentieth_of_a_nat():
     oracle = oracles.linear_gaussian(jax.random.key(2), latent_dim=20, event_dim=5)
     z_key, x_key = jax.random.split(jax.random.key(4))

@@ -1,15 +1,13 @@
 """A user's mistake: one message that names it, a non-zero exit, no traceback, nothing written."""
 
-import json
 import math
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from experiments import evaluate, train
+from experiments import train
 from experiments.command.errors import UserError
-from experiments.command.flags import read_flags
 from experiments.configs import digits
 from experiments.run import build, workdir
 from experiments.run.config import Config, validate
@@ -201,33 +199,12 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_workdir_that_is_a_file_or_below_one_is_refused(tmp_path, place):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(UserError, match=f"{tmp_path / 'file'} is a file, not a folder"):
-        workdir.claim(str(tmp_path / place), digits.get_config())
+    with (
+        pytest.raises(UserError, match=f"{tmp_path / 'file'} is a file, not a folder"),
+        workdir.claimed(tmp_path / place, digits.get_config()),
+    ):
+        pytest.fail("it is no folder")
     assert (tmp_path / "file").read_text() == "kept"
-
-
-def test_a_workdir_of_something_else_is_refused(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text("kept")
-    with pytest.raises(UserError, match=r"holds metrics\.jsonl but no config\.json; choose another workdir"):
-        workdir.claim(str(tmp_path), digits.get_config())
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("metrics.jsonl", "kept")]
-
-
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [
-        (None, r"config\.json"),
-        ('{"seed": ', r"config\.json is damaged"),
-        (json.dumps({"seeed": 0}), r"config\.json .*seeed"),
-    ],
-    ids=["absent", "cut_short", "another_field"],
-)
-def test_evaluating_what_is_no_run_or_a_damaged_one_is_refused(tmp_path, stored, message):
-    if stored is not None:
-        (tmp_path / "config.json").write_text(stored)
-    read_flags(evaluate.FLAGS, ["evaluate", f"--workdir={tmp_path}"])
-    with pytest.raises(UserError, match=message):
-        evaluate.main()
 
 
 def check_refused(result, *named: str) -> None:

@@ -23,7 +23,7 @@ def losses(outcomes) -> list[str | None]:
 
 
 def test_every_flipped_bit_is_found_and_nothing_else_is_restored(copies):
-    assert losses(files.flips(copies, random.Random(0), 100)) == []
+    assert losses(files.flips(copies, random.Random(0), 30)) == []
 
 
 def test_every_shortened_missing_or_added_file_is_found(copies):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from experiments.command.errors import UserError
 from experiments.run.config import Config, Data, Model, Training, to_dict
-from experiments.run.workdir import claim
+from experiments.run.workdir import claimed, read_stored
 from tests import commands
 from tests.test_runs import drawn_params
 from vae_jax import figures, runs, training
@@ -51,13 +51,15 @@ def write_run(workdir: Path, event_shape: tuple[int, ...], **model: Any) -> None
         model=Model(latent_dim=3, hidden=(8,), data_bias=True, **model),
         training=Training(average_decay=0.9 if keeps_average else None),
     )
-    claim(str(workdir), config)
+    with claimed(workdir, config):
+        pass
     mean = np.random.default_rng(0).uniform(0.05, 0.95, event_shape)
     vae = runs.build_vae(to_dict(config)["model"], event_shape=event_shape, data_mean=mean)
     larger = lambda seed: jax.tree.map(lambda leaf: 4 * leaf, drawn_params(vae, seed))
     state = training.init_state(larger(1), optax.adam(0.1), average=keeps_average)._replace(step=jnp.int32(10))
     state = state._replace(average=larger(2) if keeps_average else None)
-    with training.Checkpoints(workdir / "checkpoints") as checkpoints:
+    run_id = read_stored(workdir).run_id
+    with training.Checkpoints(workdir / "checkpoints", run_id=run_id) as checkpoints:
         metadata = {"config": to_dict(config), "event_shape": event_shape, "data_mean": mean.ravel().tolist()}
         checkpoints.save(state, metadata)
 
@@ -68,7 +70,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     write_run(folder / "grey", (6, 5, 1), likelihood="bernoulli")
     write_run(folder / "colour", (4, 5, 3), likelihood="gaussian", scale=0.3)
-    claim(str(folder / "no_checkpoint"), Config())
+    with claimed(folder / "no_checkpoint", Config()):
+        pass
     (folder / "no_checkpoint" / "checkpoints").mkdir()
     return folder
 
@@ -177,7 +180,7 @@ def test_the_command_writes_where_it_was_told_to_and_says_so(folder, finished, w
         assert sorted(path.name for path in written[name].iterdir()) == ["grid.png", "images", "samples.npy"]
         said = {"output": str(written[name]), "num_images": case.num_images, "draw": case.draw, "seed": case.seed}
         assert json.loads(finished[name]) == said
-    assert sorted(path.name for path in (folder / "grey").iterdir()) == ["checkpoints", "config.json", "samples"]
+    assert sorted(path.name for path in (folder / "grey").glob("[!.]*")) == ["checkpoints", "config.json", "samples"]
 
 
 @pytest.mark.parametrize("name", NO_MODEL)

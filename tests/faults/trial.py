@@ -18,6 +18,7 @@ _RUN = (
     "--config.model.latent_dim=2",
     "--config.training.average_decay=0.9",
     "--config.evaluation.num_samples=20",
+    "--config.evaluation.num_examples=50",
 )
 # Evaluations and checkpoints at steps that meet only now and then, so that all orders of the two occur.
 _ONE = (
