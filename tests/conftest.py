@@ -22,6 +22,35 @@ def pytest_configure(config):
     jax.config.update("jax_disable_most_optimizations", config.option.markexpr.startswith("not proof"))
 
 
+# What takes longest begins first, so that no worker is left alone with it at the end.
+_SLOWEST = [
+    "processes",
+    "faults",
+    "parallel",
+    "evaluate",
+    "resume",
+    "notebook",
+    "evidence",
+    "estimators",
+    "bounds",
+    "enumerated_oracles",
+    "checkpoint_commands",
+    "streamed_runs",
+    "gradient_report",
+    "oracles",
+    "unbiased_bounds",
+    "unbiased",
+    "readme",
+    "gradient_study",
+    "old_runs",
+]
+
+
+def pytest_collection_modifyitems(items):
+    names = [f"test_{name}" for name in _SLOWEST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+
+
 def pytest_sessionfinish():
     commands.forget_what_was_compiled()
 

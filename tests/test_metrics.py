@@ -9,7 +9,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from experiments.run import metrics
-from experiments.run.metrics import MetricsLog, Progress, read_metrics
+from experiments.run.metrics import MetricsLog, read_metrics
+from experiments.run.progress import Progress
 
 
 def lines(folder) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: metrics.jsonl, TensorBoard, Weights & Biases if asked for, and the terminal."""
+"""Where a run's numbers are kept: metrics.jsonl, TensorBoard and, if asked for, Weights & Biases."""
 
 import contextlib
 import importlib
@@ -6,7 +6,6 @@ import itertools
 import math
 import operator
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, BinaryIO
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.summary import scalar
-from tqdm import tqdm
 
 from vae_jax import parallel
 from vae_jax.training import json_files
@@ -232,43 +230,3 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
 
 
 _NONE = type(None)
-
-
-class Progress:
-    """A progress bar with loss, ELBO, KL, steps/s and the time left; plain lines where there is no terminal.
-
-    One line before says what they are. Of several processes the first shows them.
-    """
-
-    def __init__(self, *, num_steps: int, step: int, seconds_between_lines: float = 5.0) -> None:
-        self._writes = parallel.is_first_process()
-        if self._writes:
-            print(
-                "in nats per example: loss, which is minimised, with beta and free bits; elbo and kl, without",
-                flush=True,
-            )
-        silent = not (self._writes and sys.stderr.isatty())
-        self._bar = tqdm(total=num_steps, initial=step, unit="step", disable=silent, dynamic_ncols=True)
-        self._num_steps, self._first, self._step = num_steps, step, step
-        self._start = self._last_line = time.perf_counter()
-        self._between = seconds_between_lines
-
-    def update(self, step: int, values: dict[str, float]) -> None:
-        text = "  ".join(f"{name} {values[name]:.2f}" for name in ("loss", "elbo", "kl") if name in values)
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(step - self._step)
-        self._step = step
-        now = time.perf_counter()
-        if self._writes and self._bar.disable and (now - self._last_line > self._between or step == self._num_steps):
-            rate = (step - self._first) / (now - self._start)
-            left = tqdm.format_interval((self._num_steps - step) / rate)
-            print(f"step {step}/{self._num_steps}  {text}  {rate:.0f} steps/s  {left} left", flush=True)
-            self._last_line = now
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()

@@ -12,7 +12,8 @@ from ..command import signals, watchdog
 from ..command.errors import UserError, user_errors
 from . import build, nonfinite, scores, workdir
 from .config import Config, to_dict
-from .metrics import MetricsLog, NoLog, Progress, open_log
+from .metrics import MetricsLog, NoLog, open_log
+from .progress import Progress
 from .steps import RunSteps
 
 # What a run stores with its checkpoints for its own resumption.
