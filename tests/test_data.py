@@ -122,7 +122,7 @@ def test_a_batch_that_the_data_cannot_fill_is_refused(batch_size):
 def test_unit_interval_divides_by_255():
     exact = (np.arange(256) / 255).astype(np.float32)
     values = data.unit_interval(jnp.arange(256, dtype=jnp.uint8))
-    np.testing.assert_allclose(values, exact, rtol=2e-7)
+    np.testing.assert_allclose(values, exact, rtol=3e-7)  # two units in the last place, as GPUs divide
     assert values.dtype == jnp.float32
     assert (values[0], values[255]) == (0.0, 1.0)
 

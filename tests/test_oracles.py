@@ -194,3 +194,24 @@ def test_a_raw_key_is_refused(kind):
 def test_ppca_with_more_latents_than_dimensions_is_refused():
     with pytest.raises(ValueError, match="latent_dim <= event_dim, got 4 > 3"):
         oracles.ppca(jax.random.key(0), latent_dim=4, event_dim=3)
+
+
+def products(jaxpr) -> list:
+    """The precisions of all matrix products, those of inner programs too."""
+    found = [equation.params["precision"] for equation in jaxpr.eqns if equation.primitive.name == "dot_general"]
+    inner = [value for equation in jaxpr.eqns for value in equation.params.values() if hasattr(value, "jaxpr")]
+    return found + [precision for value in inner for precision in products(value.jaxpr)]
+
+
+@pytest.mark.parametrize("name", ["log_evidence", "posterior", "elbo", "encode"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_accelerator_computes_products_in_full(kind, name):
+    """Whose default has ten bits; with the gradient of what is a number."""
+    oracle, x = build(kind)
+    function = getattr(oracle, name, None) or getattr(oracle.vae, name)
+    if name in ("log_evidence", "elbo"):
+        function = jax.value_and_grad(function)
+    with jax.default_matmul_precision("default"):
+        found = products(jax.make_jaxpr(function)(oracle.params, x).jaxpr)
+    assert found
+    assert {str(precision) for pair in found for precision in pair} == {"HIGHEST"}

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from ..distributions import Bernoulli, DiagonalNormal, standard_normal
 from ..keys import check_key
 from ..model import VAE, Params
-from .oracle import Oracle
+from .oracle import Oracle, exactly
 from .quadrature import exact_renyi, normal_quadrature
 
 _GRID = np.linspace(-10.0, 10.0, 4001)
@@ -45,7 +45,7 @@ class TabulatedPosterior:
     @property
     def mean(self) -> Float[Array, " latent"]:
         """E[z|x]."""
-        return jnp.exp(self.log_masses) @ self.states
+        return jnp.matmul(jnp.exp(self.log_masses), self.states, precision="highest")
 
     def log_prob(self, value: Float[Array, " latent"]) -> Float[Array, ""]:
         """log p(z|x) = log p(x, z) − log p(x)."""
@@ -200,4 +200,4 @@ def _oracle(
         return renyi(params, x, 1, 1.0)
 
     params = jax.jit(vae.init)(key)
-    return Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, iwae, renyi)
+    return exactly(Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, iwae, renyi))

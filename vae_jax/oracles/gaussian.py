@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from ..distributions import DiagonalNormal, MultivariateNormal, standard_normal
 from ..keys import check_key
 from ..model import VAE, Params
-from .oracle import Oracle
+from .oracle import Oracle, exactly
 from .quadrature import exact_renyi, normal_quadrature
 
 _Matrix = Float[Array, "_ _"]
@@ -153,7 +153,7 @@ def _oracle(key: Key[Array, ""], vae: VAE, with_exact_posterior: Callable[[Param
     params = jax.jit(vae.init)(key)
     one_latent = vae.prior(params).event_shape == (1,)
     of_samples = (iwae, renyi) if one_latent else (None, None)
-    return Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, *of_samples)
+    return exactly(Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, *of_samples))
 
 
 def _check_example(x: Array, event_dim: int) -> None:

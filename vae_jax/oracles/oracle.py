@@ -1,8 +1,10 @@
 """A model whose every quantity is known exactly."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, Float
 
 from ..model import VAE, Params
@@ -32,3 +34,20 @@ class Oracle(NamedTuple):
     with_exact_posterior: Callable[[Params], Params] | None
     iwae: Callable[[Params, Any, int], Float[Array, ""]] | None = None
     renyi: Callable[[Params, Any, int, float], Float[Array, ""]] | None = None
+
+
+def exactly(oracle: Oracle) -> Oracle:
+    """Returns the oracle with all its matrix products in full float32, which is not the default of accelerators."""
+
+    def exact(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def in_full(*args: Any) -> Any:
+            with jax.default_matmul_precision("highest"):
+                return function(*args)
+
+        return in_full
+
+    vae = oracle.vae
+    functions = {name: exact(value) for name, value in oracle._asdict().items() if callable(value) and value is not vae}
+    model = VAE(exact(vae.init), exact(vae.encode), exact(vae.decode), exact(vae.prior))
+    return oracle._replace(vae=model, **functions)
