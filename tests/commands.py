@@ -57,8 +57,12 @@ def forget_what_was_compiled() -> None:
 
 
 def environment(*, devices: int = 1) -> dict[str, str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    return {**os.environ, **_CACHE, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    return {**os.environ, **_CACHE, "XLA_FLAGS": xla_flags(devices), "JAX_PLATFORMS": "cpu"}
+
+
+def xla_flags(devices: int) -> str:
+    """Returns those of the suite with so many devices."""
+    return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}".strip()
 
 
 def command(name: str, *arguments: str) -> list[str]:
@@ -76,7 +80,7 @@ class Started:
         # To files: a process whose pipe is full would wait for a reader.
         self._said = Path(tempfile.mkdtemp(prefix="vae_jax_said_"))
         weakref.finalize(self, shutil.rmtree, self._said, ignore_errors=True)
-        own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        own = {"XLA_FLAGS": xla_flags(devices)}
         self._process = _server().Process(target=_become, args=(name, arguments, own, str(self._said)))
         self._process.start()
 

@@ -32,7 +32,7 @@ SPREAD_OVER_PROCESSES = [(loss, way) for loss, ways in OVER_PROCESSES.items() fo
 def compute(path: Path, *environments: dict[str, str]) -> dict[str, np.ndarray]:
     """What tests/parallel_program.py computed on eight devices, in a process for each of these environments."""
     common = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={NUM_DEVICES // len(environments)}",
+        "XLA_FLAGS": commands.xla_flags(NUM_DEVICES // len(environments)),
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # the time goes into compilation
     }
