@@ -9,6 +9,7 @@ import sys
 import jax
 import pytest
 
+import experiments
 from experiments import train
 from experiments.command import entry, signals, streams
 from experiments.command.errors import UserError
@@ -112,18 +113,35 @@ def test_a_fault_of_the_program_keeps_its_traceback(within):
         ended(RuntimeError("a fault"))
 
 
-def test_nohup_keeps_a_lost_terminal_from_ending_a_run(monkeypatch):
+@pytest.fixture
+def handlers(monkeypatch):
     """Signals are of the process: the handlers are put back."""
     monkeypatch.setattr(signals, "_noted", [])
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signals.listen()
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        signals.listen()
-        with pytest.raises(signals.Interrupted, match="SIGHUP"):
-            signal.raise_signal(signal.SIGHUP)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_nohup_keeps_a_lost_terminal_from_ending_a_run(handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals.listen()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_ctrl_c_among_the_imports_of_a_command_shows_no_traceback(handlers, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["-m"])  # as it is while Python looks for the module of `python -m`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    importlib.reload(experiments)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_command_that_defers_none_at_once(number, handlers, monkeypatch, capfd):
+    """Were it raised as an exception, a library might take it for a failure."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    monkeypatch.setattr(signals.os, "_exit", sys.exit)
+    signals.listen()
+    with pytest.raises(SystemExit, match=f"^{128 + number}$"):
+        signal.raise_signal(number)
+    assert capfd.readouterr().err == f"ended by {number.name}\n"

@@ -60,8 +60,7 @@ def run_command(
         main(*arguments)
         parallel.finish()
     except signals.Interrupted as error:
-        if error.agreed:
-            parallel.finish()  # when the last has saved
+        parallel.finish()  # when the last has saved
         print(f"ended by {error}", file=sys.stderr)
         _exit(error.status)
     except (UserError, OSError, DataError) as error:

@@ -1,18 +1,21 @@
 """SIGTERM, SIGINT and SIGHUP: a run saves where it is and ends with status 143, 130 or 129."""
 
+import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NoReturn
 
 from vae_jax import parallel
 
 
-class Interrupted(Exception):
-    """A signal asked the command to end; `agreed` where all processes end together."""
+class Interrupted(BaseException):
+    """A signal asked the command to end, and all processes end together; no failure of a part, which is caught."""
 
-    def __init__(self, number: int, *, agreed: bool = False) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.status, self.agreed = 128 + number, agreed
+        self.status = 128 + number
 
 
 # A process has one handler of a signal, and so one place where it notes what came.
@@ -21,13 +24,13 @@ _deferring: list[bool] = []
 
 
 def listen() -> None:
-    """Makes SIGTERM, SIGINT and SIGHUP raise `Interrupted` from now on; within `deferred` they are noted."""
+    """Makes SIGTERM, SIGINT and SIGHUP end the process from now on; within `deferred` they are noted."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup has it ignored
             signal.signal(number, _handle)
 
 
-@contextmanager
+@contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Makes a signal interrupt nothing meanwhile: `check` and `noted` report it."""
     _deferring.append(True)
@@ -45,10 +48,20 @@ def noted() -> bool:
 def check() -> None:
     """Raises `Interrupted` where a signal has asked any process to end; all of them call it at the same points."""
     if parallel.ask_all(noted)():
-        raise Interrupted(_noted[0] if _noted else signal.SIGTERM, agreed=True)
+        raise Interrupted(_noted[0] if _noted else signal.SIGTERM)
 
 
 def _handle(number: int, frame: object) -> None:
     _noted.append(number)
     if not _deferring:
-        raise Interrupted(number)
+        # An exception, raised wherever the process is, would be taken for a failure by a library, dropped by a callback
+        # of the garbage collector, or leave computations running into Python's end.
+        _end(number)
+
+
+def _end(number: int) -> NoReturn:
+    with contextlib.suppress(OSError, RuntimeError):  # the signal may have come within a print
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        os.write(2, f"ended by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)

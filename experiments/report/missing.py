@@ -6,8 +6,6 @@ import jax
 
 from vae_jax import parallel
 
-from ..command import signals
-
 _LONGEST = 300
 
 
@@ -15,10 +13,9 @@ def reason(error: Exception) -> str:
     """Returns in one line why a part is missing.
 
     Raises:
-      Exception: the error itself where it concerns the whole command: a signal, or the death of another process.
+      Exception: the error itself where it concerns the whole command: the death of another process.
     """
-    peer_died = parallel.num_processes() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
-    if isinstance(error, signals.Interrupted) or peer_died:
+    if parallel.num_processes() > 1 and isinstance(error, jax.errors.JaxRuntimeError):
         raise error
     text = textwrap.shorten(str(error), _LONGEST, placeholder=" …") or "no reason is given"
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
