@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 from pathlib import Path
 
 import jax
@@ -41,6 +42,14 @@ def pytest_sessionfinish():
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def largest_file():
+    """A function that lets no file grow beyond so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="session")

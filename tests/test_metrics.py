@@ -142,6 +142,15 @@ def test_the_log_is_written_by_the_thread_that_writes_it(tmp_path):
         assert threading.enumerate() == before
 
 
+def test_a_disk_that_is_full_is_an_error_of_the_file(tmp_path, largest_file):
+    log = MetricsLog(tmp_path, step=0)
+    largest_file(200)  # room for what TensorBoard's file begins with
+    with pytest.raises(OSError, match=r"metrics\.jsonl"):
+        log.write(10, "train", {f"value{number}": 1.0 for number in range(20)})
+    with pytest.raises(OSError, match=r"metrics\.jsonl"):
+        log.__exit__(None, None, None)
+
+
 def test_the_lines_of_progress_say_what_is_weighted_and_in_which_unit(capsys):
     with Progress(num_steps=2, step=0, seconds_between_lines=0) as progress:
         progress.update(1, {"loss": 3.0, "elbo": -2.0, "kl": 1.0, "reconstruction": -1.0})

@@ -114,6 +114,12 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
         claim(tmp_path, Config())
 
 
+def test_a_disk_that_is_full_is_an_error_of_the_lock(tmp_path, largest_file):
+    largest_file(0)
+    with pytest.raises(OSError, match=r"\.lock"):
+        claim(tmp_path, Config())
+
+
 @pytest.mark.parametrize("remade", [False, True])
 @pytest.mark.parametrize("error", [None, OSError("another message")])
 def test_a_folder_that_is_moved_ends_its_run_with_one_message(tmp_path, remade, error):

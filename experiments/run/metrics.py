@@ -61,12 +61,13 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._file.close()
-            self._events.close()
-        finally:
+        # All are closed, in the reverse order, whichever fails; of several errors the last is raised.
+        with contextlib.ExitStack() as stack:
             if self._wandb is not None:
-                self._wandb.finish()
+                stack.callback(self._wandb.finish)
+            stack.enter_context(json_files.naming(self._path))
+            stack.callback(self._file.close)  # which writes what `write` could not
+            stack.callback(self._events.close)
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         """One line: {"step", "split", "seconds", ...values}; none where there is one of this step and split.

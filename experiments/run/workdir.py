@@ -157,9 +157,10 @@ def _lock(file: TextIO, folder: Path) -> None:
             f"{folder / _LOCK} cannot be locked: {error.strerror}. A run needs a file system with locks (flock): mount "
             "this one with them, or choose a --workdir on another"
         ) from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+    with json_files.naming(folder / _LOCK):
+        file.truncate(0)
+        # Past the file's buffer, which would be written, and fail, once more when it is closed.
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
