@@ -1,6 +1,7 @@
 """`training.fit` from start to end: a linear VAE reaches the largest evidence there is, known in closed form."""
 
 from functools import partial
+from typing import Any
 
 import chex
 import jax
@@ -119,16 +120,35 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others():
     assert np.abs(params - other).max() > 0.1
 
 
-def fit_badly(key: jax.Array, batch_size: int = 2):
+THREE = np.zeros((3, 1))
+
+
+def fit_badly(key: jax.Array, batch_size: int = 2, xs: Any = THREE):
     loss = lambda params, keys, batch: (jnp.sum(params), None)
     options = {"optimizer": optax.sgd(0.1), "num_steps": 1, "batch_size": batch_size}
-    return training.fit(loss, jnp.zeros(2), key, np.zeros((3, 1)), **options)
+    return training.fit(loss, jnp.zeros(2), key, xs, **options)
 
 
 @pytest.mark.parametrize("batch_size", [0, 4])
 def test_a_batch_that_the_data_cannot_fill_is_refused(batch_size):
     with pytest.raises(ValueError, match=f"a batch of {batch_size} cannot be drawn from 3 examples"):
         fit_badly(key(), batch_size)
+
+
+@pytest.mark.parametrize(
+    ("xs", "message"),
+    [
+        (
+            (np.zeros((6, 2)), np.arange(4.0)),
+            r"xs must have one leading axis, .* got lengths \[\(4,\), \(6,\)\]",
+        ),
+        ([np.zeros((28, 28))] * 3, r"xs is a list of 3: .* numpy\.stack\(xs\)"),
+    ],
+    ids=["lengths", "list"],
+)
+def test_data_of_no_common_length_are_refused(xs, message):
+    with pytest.raises(ValueError, match=message):
+        fit_badly(key(), xs=xs)
 
 
 def test_a_raw_key_is_refused():

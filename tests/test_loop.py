@@ -19,11 +19,11 @@ def constant_gradient(params, keys, batch):
     return jnp.sum(params), None
 
 
-def train(loss_fn, told: list, paused: list, *, num_steps: int, pauses: tuple[int, ...], start=None):
+def train(loss_fn, told: list, paused: list, *, num_steps: int, pauses: tuple[int, ...], start=None, xs=XS):
     """The final state and throughput; what the loop tells of goes into the lists: (step, losses), (step, parameter)."""
     mesh = parallel.data_mesh(jax.devices()[:1])
     state = training.init_state(jnp.ones(3), SGD) if start is None else start
-    state, key, data = parallel.replicate((state, jax.random.key(0), XS), mesh)
+    state, key, data = parallel.replicate((state, jax.random.key(0), xs), mesh)
     steps = partial(training.train_steps, loss_fn=loss_fn, optimizer=SGD)
     throughput = training.Throughput()
     state = training.run(
@@ -75,6 +75,12 @@ def test_what_is_not_finite_stops_before_any_pause_naming_step_and_examples(loss
         train(loss_fn, told, paused, num_steps=1, pauses=(20, 40))
     assert told == []
     assert paused == []
+
+
+def test_arrays_of_different_lengths_are_refused():
+    """XLA would read the last label for every row beyond it."""
+    with pytest.raises(ValueError, match=r"data must have one leading axis, .* got lengths \[\(4,\), \(10,\)\]"):
+        train(constant_gradient, [], [], num_steps=1, pauses=(1,), xs=(XS, np.arange(4.0)))
 
 
 def test_throughput_leaves_out_the_first_chunk_unless_it_is_the_only_one():

@@ -20,7 +20,8 @@ from ..distributions import (
 from ..keys import check_key
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
-from .checks import check_examples, check_rows
+from ..rows import check_rows
+from .checks import check_examples
 from .evidence import mean_and_error
 from .information import Gaussians, InformationEstimate, aggregate_posterior, bracket
 

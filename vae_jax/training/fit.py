@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from ..data import batch_indices
 from ..keys import check_key
+from ..rows import count_rows
 from .step import LossFn, init_state, train_steps
 
 _STEPS_PER_CALL = 1000
@@ -41,12 +42,12 @@ def fit(
       The trained parameters and the learning curve: the loss of every step's batch.
 
     Raises:
-      ValueError: for a batch larger than the data.
+      ValueError: for arrays of different lengths, a list of examples, or a batch larger than the data.
       TypeError: for a raw uint32 key.
     """
     check_key(key)
     order_key, noise_key = jax.random.split(key)
-    num_examples = len(jax.tree.leaves(xs)[0])
+    num_examples = count_rows(xs, "xs")
     run = jax.jit(partial(train_steps, loss_fn=loss_fn, optimizer=optimizer), donate_argnums=0)
     state, curve = init_state(params, optimizer), []
     for start in range(0, num_steps, _STEPS_PER_CALL):

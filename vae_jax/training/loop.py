@@ -10,6 +10,7 @@ from jaxtyping import Key
 
 from ..data import batch_indices
 from ..parallel import ParallelSteps, ask_all
+from ..rows import count_rows
 from .step import TrainState
 
 
@@ -94,9 +95,10 @@ def run(
 
     Raises:
       NonFiniteError: unless `on_nonfinite` does otherwise.
+      ValueError: for arrays of different lengths, or a batch larger than the data.
     """
     order_key, noise_key = run_keys(key)
-    num_examples = len(jax.tree.leaves(data)[0])
+    num_examples = count_rows(data, "data")
     compiled, pending = {}, None
     step = int(state.step)
     mark = time.perf_counter()

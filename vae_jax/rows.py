@@ -1,0 +1,44 @@
+"""What is asked of a data set in memory: arrays of one length, and finite."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+_MOST_NAMED = 10
+
+
+def count_rows(rows: Any, name: str) -> int:
+    """Returns the length that the leading axes of all arrays of `rows` have in common.
+
+    Raises:
+      ValueError: where they differ, or there is none: XLA would read a row beyond an array's end as its last; and for a
+        list, which JAX takes for a pytree whose leaves are the examples.
+    """
+    if isinstance(rows, list):
+        raise ValueError(
+            f"{name} is a list of {len(rows)}: make one array of a list of examples, numpy.stack({name}), and a tuple "
+            "of several arrays"
+        )
+    lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(rows)}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(f"{name} must have one leading axis, the examples; got lengths {sorted(lengths)}")
+    ((number,),) = lengths
+    return number
+
+
+def check_rows(rows: Any, name: str, minimum: int = 1) -> int:
+    """Returns `count_rows`, and raises `ValueError` too where it is below `minimum` or a concrete array is not finite."""
+    number = count_rows(rows, name)
+    if number < minimum:
+        raise ValueError(f"{name} must have at least {minimum} rows, got {number}")
+    for leaf in jax.tree.leaves(rows):
+        if isinstance(leaf, Tracer) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            continue
+        (bad,) = np.nonzero(~np.isfinite(np.asarray(leaf)).reshape(number, -1).all(axis=1))
+        if bad.size:
+            named = ", ".join(map(str, bad[:_MOST_NAMED])) + (", …" if bad.size > _MOST_NAMED else "")
+            raise ValueError(f"{name} must be finite; {bad.size} of {number} rows are not: {named}")
+    return number
