@@ -120,6 +120,48 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others():
     assert np.abs(params - other).max() > 0.1
 
 
+def noisy_state(state: training.TrainState, num_steps: int) -> tuple[training.TrainState, np.ndarray]:
+    """Adam on the ELBO of the oracle: what it holds, the order and the noise all show in the next bits."""
+    loss = partial(losses.over_batch(losses.negative_elbo), vae=ORACLE.vae, kl="monte_carlo")
+    options = {"optimizer": optax.adam(0.1), "num_steps": num_steps, "batch_size": 3}
+    return training.fit_state(loss, state, key(), np.linspace(-1, 1, 50, dtype=np.float32).reshape(10, 5), **options)
+
+
+@pytest.mark.parametrize("first", [1, 4])
+def test_a_fit_continued_from_its_state_has_the_bits_of_one_longer_call(first):
+    start = training.init_state(ORACLE.params, optax.adam(0.1))
+    whole, curve = noisy_state(start, 9)
+    half, begun = noisy_state(start, first)
+    continued, rest = noisy_state(half, 9 - first)
+    chex.assert_trees_all_equal(continued, whole)
+    np.testing.assert_array_equal(np.concatenate([begun, rest]), curve)
+    assert half.step == first  # neither state was donated
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    with pytest.raises(ValueError, match=r"not of this optimizer: make one with .*init_state"):
+        noisy_state(training.init_state(ORACLE.params, optax.sgd(0.1)), 1)
+
+
+def test_examples_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="xs must be finite; 1 of 3 rows are not: 2"):
+        fit_badly(key(), xs=np.array([[0.0], [1.0], [np.nan]]))
+
+
+@pytest.mark.parametrize(
+    "bad", [lambda total: jnp.log(total - 1), lambda total: jnp.sqrt(total - 1)], ids=["loss", "gradient-alone"]
+)
+def test_what_is_not_finite_stops_naming_step_and_examples(bad):
+    """At step 4 of SGD from 5 on, where the loss is log 0, or the gradient that of the root of 0."""
+    loss = lambda params, keys, batch: (params + jnp.where(params > 1.5, 0.0, bad(jnp.maximum(params, 1.0))), None)
+    options = {"optimizer": optax.sgd(1.0), "num_steps": 6, "batch_size": 2}
+    with pytest.raises(
+        training.NonFiniteError, match=r"at step 4 the loss is .* training examples \[\d, \d\]"
+    ) as caught:
+        training.fit(loss, jnp.float32(5.0), key(), THREE, **options)
+    assert caught.value.step == 4
+
+
 THREE = np.zeros((3, 1))
 
 

@@ -30,7 +30,7 @@ def count_rows(rows: Any, name: str) -> int:
 
 
 def check_rows(rows: Any, name: str, minimum: int = 1) -> int:
-    """Returns `count_rows`, and raises `ValueError` too where it is below `minimum` or a concrete array is not finite."""
+    """Returns `count_rows`; raises `ValueError` too where it is below `minimum`, or a concrete array is not finite."""
     number = count_rows(rows, name)
     if number < minimum:
         raise ValueError(f"{name} must have at least {minimum} rows, got {number}")

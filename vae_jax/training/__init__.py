@@ -2,6 +2,7 @@
 
 from .checkpoints import Checkpoints as Checkpoints
 from .fit import fit as fit
+from .fit import fit_state as fit_state
 from .loop import NonFiniteError as NonFiniteError
 from .loop import Throughput as Throughput
 from .loop import run as run

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Key
+from jaxtyping import Bool, Int, Key
 
 from ..data import batch_indices
 from ..parallel import ParallelSteps, ask_all
@@ -23,6 +23,19 @@ class NonFiniteError(FloatingPointError):
             f"{rows.tolist()}"
         )
         self.step, self.rows = step, rows
+
+
+def non_finite(
+    stop: int, index: Int[np.ndarray, "steps batch"], metrics: dict[str, np.ndarray]
+) -> tuple[Bool[np.ndarray, " steps"], list[NonFiniteError]]:
+    """Returns which of the steps before `stop` are finite in loss and gradient, and an error for each that is not."""
+    finite = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
+    first = stop - len(finite)
+    errors = [
+        NonFiniteError(first + int(bad), index[bad], *(float(metrics[name][bad]) for name in ("loss", "gradient_norm")))
+        for bad in np.flatnonzero(~finite)
+    ]
+    return finite, errors
 
 
 def _raise(error: NonFiniteError) -> None:
@@ -109,10 +122,9 @@ def run(
         now = time.perf_counter()
         throughput.add(len(host["loss"]) * batch_size, now - mark)
         mark = now
-        finite = np.isfinite(host["loss"]) & np.isfinite(host["gradient_norm"])
-        for bad in np.flatnonzero(~finite):
-            numbers = (float(host[name][bad]) for name in ("loss", "gradient_norm"))
-            on_nonfinite(NonFiniteError(stop - len(finite) + int(bad), index[bad], *numbers))
+        finite, errors = non_finite(stop, index, host)
+        for error in errors:
+            on_nonfinite(error)
         if finite.any():
             on_metrics(stop, {name: values[finite] for name, values in host.items()})
 
