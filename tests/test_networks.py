@@ -106,6 +106,15 @@ def test_a_linear_encoder_gives_mean_and_log_variance_of_the_centred_input():
     np.testing.assert_allclose(q.scale, np.exp(log_variance / 2), rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.bool_])
+def test_whole_numbers_and_truth_values_are_centred_as_the_floats_that_they_are(bernoulli, dtype):
+    """In their own type the mean would be 0."""
+    vae, params, _ = bernoulli
+    x = PIXELS > 0.5
+    q, of_floats = (vae.encode(params, jnp.asarray(x, kind)) for kind in (dtype, np.float32))
+    chex.assert_trees_all_equal(q, of_floats)
+
+
 def test_an_output_mean_of_zero_or_one_starts_with_finite_log_odds():
     """A pixel that is always black: the mean is clipped to [0.001, 0.999]."""
     vae = networks.mlp(event_shape=3, latent_dim=1, hidden=(), output_mean=np.array([0.0, 0.5, 1.0]))

@@ -81,6 +81,13 @@ def test_cyclical_beta_with_cycles_of_a_broken_number_of_steps():
     np.testing.assert_allclose(values(schedule, list(range(9))), [*cycle, *cycle, 1], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("num_cycles", "expected"), [(4, 0.8), (3, 1.0), (7, 0.4)])
+def test_cyclical_beta_is_right_beyond_five_hundred_million_steps(num_cycles, expected):
+    """At step 6e8 of 1e9, 0.6 M cycles have passed: their fraction twice, and at most 1."""
+    schedule = training.beta_schedule("cyclical", beta=1.0, anneal_steps=10**9, num_cycles=num_cycles)
+    np.testing.assert_allclose(values(schedule, [600_000_000]), [expected], rtol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{"anneal_steps": 3, "num_cycles": 4}, {"anneal_steps": 8, "num_cycles": 0}])
 def test_cycles_of_less_than_a_step_are_refused(options):
     with pytest.raises(ValueError, match="anneal_steps >= num_cycles >= 1"):

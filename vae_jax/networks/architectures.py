@@ -8,11 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from ..distributions import Distribution
 from ..model import VAE
 from ..names import check_name
+from ..precision import at_least_float32
 from .heads import (
     LIKELIHOODS,
     POSTERIORS,
@@ -47,7 +48,7 @@ class MLPEncoder(nn.Module):
     input_mean: tuple[float, ...] | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*event"]) -> Distribution:
+    def __call__(self, x: Shaped[Array, "*event"]) -> Distribution:
         h = _centred(x, self.input_mean).reshape(-1)
         for size in self.hidden:
             h = ACTIVATIONS[self.activation](nn.Dense(size, kernel_init=glorot)(h))
@@ -114,7 +115,7 @@ class ConvEncoder(nn.Module):
     input_mean: tuple[float, ...] | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "height width channels"]) -> Distribution:
+    def __call__(self, x: Shaped[Array, "height width channels"]) -> Distribution:
         h = _centred(x, self.input_mean)
         for channels in self.hidden:
             h = ACTIVATIONS[self.activation](Downsample(channels)(h))
@@ -288,8 +289,11 @@ def _windows(x: Float[Array, "height width in"], *, size: int, stride: int) -> F
     )
 
 
-def _centred(x: Float[Array, "*event"], mean: tuple[float, ...] | None) -> Float[Array, "*event"]:
-    return x if mean is None else x - jnp.asarray(mean, x.dtype).reshape(x.shape)
+def _centred(x: Shaped[Array, "*event"], mean: tuple[float, ...] | None) -> Float[Array, "*event"]:
+    # In float32 first: in the type of whole numbers a mean is 0.
+    (wide,) = at_least_float32(x)
+    centred = wide if mean is None else wide - jnp.asarray(mean, wide.dtype).reshape(x.shape)
+    return centred.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else centred
 
 
 def _constant(values: np.ndarray) -> Any:

@@ -60,8 +60,12 @@ def beta_schedule(name: str, *, beta: float, anneal_steps: int, num_cycles: int 
     if cycles < 1 or anneal_steps < cycles:
         raise ValueError(f"{name} β needs anneal_steps >= num_cycles >= 1, got {anneal_steps} and {cycles}")
 
+    per_cycle, left = divmod(anneal_steps, cycles)
+
     def schedule(step):
-        position = jnp.where(step < anneal_steps, jnp.mod(step * cycles, anneal_steps) / anneal_steps, 1.0)
+        # step · cycles modulo anneal_steps, of terms that an int32 holds beyond 5e8 steps too.
+        position = step % per_cycle * cycles - step // per_cycle * left
+        position = jnp.where(step < anneal_steps, jnp.mod(position, anneal_steps) / anneal_steps, 1.0)
         return beta * jnp.minimum(position / rising, 1.0)
 
     return schedule
