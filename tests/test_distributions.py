@@ -99,6 +99,47 @@ def test_scale_of_a_multivariate_normal_is_its_cholesky_factor():
     np.testing.assert_array_equal(full().scale, TRIL.astype(np.float32))
 
 
+PIXELS = np.random.default_rng(5).normal(size=784)
+LOW_PRECISION = {
+    "diagonal": (
+        lambda x: DiagonalNormal(0 * x, x[0] * 0 + 0.1),
+        lambda x, low: scipy.stats.norm.logpdf(x, 0, low(0.1)),
+    ),
+    "full": (
+        lambda x: MultivariateNormal(0 * x, jnp.diag(0 * x + 0.1)),
+        lambda x, low: scipy.stats.norm.logpdf(x, 0, low(0.1)),
+    ),
+    "bernoulli": (lambda x: Bernoulli(0 * x + 1), lambda x, low: x - np.log1p(np.exp(1.0))),
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("kind", LOW_PRECISION)
+def test_densities_of_low_precision_are_summed_in_float32(kind, dtype):
+    """784 terms of bfloat16 would be a sum in steps of four nats, and a square above 65,504 is infinite in float16."""
+    build, exact = LOW_PRECISION[kind]
+    x = jnp.asarray(PIXELS, dtype)
+    low = lambda number: float(jnp.asarray(number, dtype))
+    value = build(x).log_prob(x)
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, exact(np.asarray(x, np.float64), low).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_the_density_of_a_transform_of_low_precision_is_summed_in_float32(dtype):
+    noise = jnp.asarray(PIXELS, dtype)
+    z, log_q = DiagonalNormal(0 * noise, jnp.asarray(0.5, dtype)).transform(noise)
+    assert (z.dtype, log_q.dtype) == (dtype, jnp.float32)
+    exact = scipy.stats.norm.logpdf(np.asarray(noise, np.float64)).sum() + 784 * math.log(2)
+    np.testing.assert_allclose(log_q, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.bool_])
+def test_whole_numbers_and_truth_values_have_the_density_of_the_floats_that_they_are(dtype):
+    p, x = Bernoulli(jnp.asarray([0.3, -2.0, 1.0])), np.array([1, 0, 1])
+    assert p.log_prob(jnp.asarray(x, dtype)) == p.log_prob(jnp.asarray(x, np.float32))
+
+
 BERNOULLI_LOGITS = np.array([-1e4, -104.0, -100.0, -20.0, -3.0, 0.0, 0.5, 12.0, 88.8, 100.0, 104.0, 1e4])
 SMALLEST_FLOAT = float(np.finfo(np.float32).tiny)
 

@@ -155,6 +155,38 @@ def test_the_average_follows_its_recursion(decay):
         np.testing.assert_allclose(average, expected, rtol=1e-5)
 
 
+def test_the_average_of_bfloat16_parameters_reaches_them():
+    """In their own type it would stop half-way, where 0.001 of what is left is rounded to 0."""
+    loss = lambda params, keys, batch: (0 * params, None)
+    run = jax.jit(partial(training.train_steps, loss_fn=loss, optimizer=SGD, average_decay=0.999))
+    state = state_at(jnp.zeros((), jnp.bfloat16), 100_000, average=True)._replace(params=jnp.ones((), jnp.bfloat16))
+    state, _ = run(state, key(), XS, np.zeros((20_000, 1), np.int32))
+    assert state.params.dtype == jnp.bfloat16
+    np.testing.assert_allclose(state.average, 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("microbatches", [1, 500])
+def test_metrics_of_low_precision_are_summed_in_float32(microbatches):
+    """A thousand ones in bfloat16 would sum to 256, and the gradient's square be infinite in float16."""
+    rows = np.zeros(1000, np.int32)
+    terms = lambda xs: Diagnostics(jnp.ones(len(xs), jnp.bfloat16) / 3, xs, None, jnp.arange(len(xs)), {})
+    loss = lambda params, keys, xs: (jnp.sum(params) * 300, terms(xs))
+    state, metrics = moved(loss, jnp.ones(2, jnp.float16), rows, microbatches=microbatches)
+    assert state.params.dtype == jnp.float16
+    assert {value.dtype for value in metrics.values()} == {np.dtype(np.float32)}
+    expected = {"loss": 600, "gradient_norm": 300 * np.sqrt(2), "reconstruction": float(jnp.bfloat16(1 / 3))}
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("microbatches", [1, 5])
+def test_a_step_promotes_no_types_by_itself(microbatches):
+    options = {"average_decay": 0.9, "microbatches": microbatches, "skip_nonfinite": True}
+    step = partial(training.train_step, loss_fn=exact_loss, optimizer=SGD, **options)
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(step, state_at(ORACLE.params, average=True), key(), XS[ROWS], jnp.asarray(ROWS))
+
+
 def test_consecutive_steps_in_a_scan_have_the_batches_and_noise_of_their_rows_and_steps():
     """After S steps the parameters are −lr Σ_s Σ_i x_i e_i(s), the sum over the rows of each step."""
     loss = lambda params, keys, xs: (params @ (jax.vmap(jax.random.normal)(keys) @ xs["x"]), None)

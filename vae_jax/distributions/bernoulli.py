@@ -4,8 +4,9 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
+from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
 from .protocol import check_event
 
@@ -37,13 +38,13 @@ class Bernoulli:
         """Zeros and ones, in the logits' floating type."""
         return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
-    def log_prob(self, value: Float[Array, "*event"]) -> Float[Array, ""]:
+    def log_prob(self, value: Shaped[Array, "*event"]) -> Float[Array, ""]:
         check_event(value, self.event_shape, "Bernoulli")
         # x l − softplus(l), written so that it neither overflows (log σ(l) and log(−expm1(·)) are −inf or NaN from a
         # logit of about 100 on in float32) nor cancels where a confident logit is right. The gradient x − σ(l) is
         # exact too, at l = 0 as well, where that of |l| would not be.
         # Flattened: XLA's CPU backend takes four times as long over an image's trailing axis of one channel.
-        logits, value = jnp.ravel(self.logits), jnp.ravel(value)
+        logits, value = at_least_float32(jnp.ravel(self.logits), jnp.ravel(value))
         positive = logits >= 0
         minus_size = jnp.where(positive, -logits, logits)
         return jnp.sum(logits * (value - positive.astype(logits.dtype)) - jnp.log1p(jnp.exp(minus_size)))

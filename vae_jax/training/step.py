@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from ..keys import check_key, example_keys
+from ..precision import at_least_float32
 
 LossFn = Callable[..., tuple[Array, Any]]
 Metrics = dict[str, Float[Array, ""]]
@@ -23,7 +24,7 @@ class TrainState(NamedTuple):
       step: updates made, int32.
       params: θ and φ.
       opt_state: the optimiser's state.
-      average: an exponential moving average of the parameters, or None.
+      average: an exponential moving average of the parameters, in float32 at least, or None.
     """
 
     step: Int[Array, ""]
@@ -37,7 +38,9 @@ def init_state(params: Any, optimizer: optax.GradientTransformation, *, average:
     # Copies: a training loop donates the state, and the caller's params must outlive it. Of a strong type: a weak one
     # becomes strong in the first step, and the second would compile again.
     copy = lambda: jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf), copy=True), params)
-    return TrainState(jnp.zeros((), jnp.int32), copy(), optimizer.init(copy()), copy() if average else None)
+    # In bfloat16 an average of decay 0.999 would stop half-way: what it is still to move by is rounded to 0.
+    start = jax.tree.map(_wide, copy()) if average else None
+    return TrainState(jnp.zeros((), jnp.int32), copy(), optimizer.init(copy()), start)
 
 
 def train_step(
@@ -85,20 +88,21 @@ def train_step(
     def measure(index: Any, batch: Any) -> tuple[Any, Metrics]:
         keys = example_keys(key, state.step, index)
         (loss, terms), gradients = value_and_grad(state.params, keys, batch, state.step)
-        return gradients, {"loss": loss, **_means(terms, len(index))}
+        return gradients, {"loss": _wide(loss), **_means(terms, len(index))}
 
     gradients, metrics = (
         measure(index, batch) if microbatches == 1 else _in_parts(measure, loss_fn, microbatches)(index, batch)
     )
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
-    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    metrics["gradient_norm"] = optax.tree.norm(jax.tree.map(_wide, gradients))
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.average
     if average_decay is not None:
-        decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
-        average = optax.incremental_update(params, average, 1.0 - decay)
+        number = state.step.astype(float)
+        rate = 1.0 - jnp.minimum(average_decay, (1.0 + number) / (10.0 + number))
+        average = jax.tree.map(functools.partial(_follow, rate), average, params)
     after = TrainState(state.step + 1, params, opt_state, average)
     if skip_nonfinite:
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
@@ -143,9 +147,11 @@ def _in_parts(measure: Callable[..., Any], loss_fn: LossFn, number: int) -> Call
             raise ValueError(f"a device's batch of {size} cannot be divided into {number} microbatches of one size")
         # Part j has the examples j, j + number, …: of a batch that lies on several devices, a share of each one's.
         parts = jax.tree.map(lambda a: a.reshape(size // number, number, *a.shape[1:]).swapaxes(0, 1), (index, batch))
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measure, index, batch))
-        add = lambda total, part: (jax.tree.map(jnp.add, total, measure(*part)), None)
-        return jax.tree.map(lambda total: total / number, jax.lax.scan(add, zeros, parts)[0])
+        shapes = jax.eval_shape(measure, index, batch)
+        zeros = jax.tree.map(lambda leaf: _wide(jnp.zeros(leaf.shape, leaf.dtype)), shapes)
+        add = lambda total, part: (jax.tree.map(lambda sum, leaf: sum + _wide(leaf), total, measure(*part)), None)
+        totals = jax.lax.scan(add, zeros, parts)[0]
+        return jax.tree.map(lambda total, leaf: (total / number).astype(leaf.dtype), totals, shapes)
 
     return average
 
@@ -171,11 +177,21 @@ def _with_step(loss_fn: LossFn) -> LossFn:
     return lambda params, keys, batch, step: loss_fn(params, keys, batch)
 
 
+def _wide(leaf: jax.typing.ArrayLike) -> Array:
+    return at_least_float32(leaf)[0]
+
+
+def _follow(rate: Float[Array, ""], average: Array, param: Array) -> Array:
+    """Returns rate · param + (1 − rate) · average, in the average's type."""
+    rate = rate.astype(average.dtype)
+    return rate * param.astype(average.dtype) + (1.0 - rate) * average
+
+
 def _means(terms: Any, batch_size: int) -> Metrics:
     if not hasattr(terms, "_asdict"):
         return {}
     return {
-        name: jnp.mean(value)
+        name: jnp.mean(_wide(value))
         for name, value in terms._asdict().items()
         if getattr(value, "shape", None) == (batch_size,) and jnp.issubdtype(value.dtype, jnp.floating)
     }
