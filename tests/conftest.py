@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jaxtyping import config as annotations
 from jaxtyping import install_import_hook
 
 from tests import commands
@@ -50,6 +51,14 @@ def largest_file():
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def no_annotations():
+    """For tests of the code's own checks, which wrong types do not reach where annotations are checked."""
+    annotations.update("jaxtyping_disable", True)
+    yield
+    annotations.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

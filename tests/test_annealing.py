@@ -155,19 +155,20 @@ def test_what_cannot_be_annealed_is_refused(options, message):
         forwards(**options)
 
 
+@pytest.mark.usefixtures("no_annotations")
 def test_one_key_is_no_axis_of_keys():
-    """The annotation says so in tests, the function itself without them."""
     one = jax.random.key(0)
-    with pytest.raises((ValueError, TypeError), match=r"parameter 'keys'|one key for each example"):
+    with pytest.raises(ValueError, match="one key for each example"):
         forwards(keys=one)
-    with pytest.raises((ValueError, TypeError), match=r"parameter 'keys'|an axis of keys"):
+    with pytest.raises(ValueError, match="an axis of keys"):
         evaluation.bidirectional_log_evidence(ORACLE.params, one, vae=ORACLE.vae)
 
 
+@pytest.mark.usefixtures("no_annotations")
 def test_raw_keys_are_refused():
     raw = jax.random.key_data(keys(3))
     for call in (forwards, lambda keys: evaluation.bidirectional_log_evidence(ORACLE.params, keys, vae=ORACLE.vae)):
-        with pytest.raises(TypeError, match=r"parameter 'keys'|key must be a typed PRNG key"):
+        with pytest.raises(TypeError, match="key must be a typed PRNG key"):
             call(keys=raw)
 
 

@@ -1,6 +1,7 @@
 """A user's mistake: one message that names it, a non-zero exit, no traceback, nothing written."""
 
 import math
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,7 +43,7 @@ ARGUMENTS = {
 @pytest.mark.parametrize("config", [(), ("--config=experiments/configs/mnist.py",)], ids=["default", "given"])
 def test_a_mistake_in_the_flags_is_named(argument, config, monkeypatch):
     monkeypatch.chdir(commands.ROOT)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=re.escape(ARGUMENTS[argument][0])) as caught:
         train.parse(["train", *config, argument])
     assert not [text for text in ARGUMENTS[argument] if text not in str(caught.value)], caught.value
     assert "\n" not in str(caught.value)

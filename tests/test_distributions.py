@@ -182,11 +182,12 @@ def test_bernoulli_mean_is_the_sigmoid():
     np.testing.assert_allclose(Bernoulli(jnp.asarray([-1.0, 0.0, 3.0])).mean, scipy.special.expit([-1, 0, 3]), 1e-6)
 
 
+@pytest.mark.usefixtures("no_annotations")
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3), (3, 1)])
 @pytest.mark.parametrize("distribution", [diagonal(), full(), Bernoulli(jnp.zeros(3))], ids=["diagonal", "full", "b"])
 def test_a_value_of_another_shape_than_the_event_raises(distribution, shape):
     """Most of these would broadcast into a wrong density."""
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(ValueError, match="takes one value of shape"):
         distribution.log_prob(jnp.zeros(shape))
 
 
@@ -201,9 +202,10 @@ def test_a_scale_that_is_not_positive_is_refused(scale):
         DiagonalNormal(jnp.zeros(3), jnp.asarray(scale))
 
 
+@pytest.mark.usefixtures("no_annotations")
 @pytest.mark.parametrize("shape", [(1,), (2,), (3, 3), (1, 3)])
 def test_a_scale_of_another_shape_than_the_mean_is_refused(shape):
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(ValueError, match=r"scale has shape .* it must be the mean's"):
         DiagonalNormal(jnp.zeros(3), jnp.ones(shape))
 
 
@@ -233,7 +235,7 @@ class TestPytree:
         assert jax.eval_shape(jax.vmap(lambda d: d.log_prob(jnp.zeros(3))), batch).shape == (2,)
 
     def test_is_frozen(self, distribution):
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field"):
             distribution.mean = jnp.zeros(3)
 
 

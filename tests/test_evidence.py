@@ -353,9 +353,10 @@ def test_what_cannot_be_estimated_is_refused(options, message):
         bad(**options)
 
 
+@pytest.mark.usefixtures("no_annotations")
 def test_raw_keys_are_refused():
     raw = jax.random.key_data(keys(5))
-    with pytest.raises(TypeError, match=r"parameter 'keys'|key must be a typed PRNG key"):
+    with pytest.raises(TypeError, match="key must be a typed PRNG key"):
         evaluation.log_evidence(ORACLE.params, raw, XS, vae=ORACLE.vae, num_samples=2)
 
 

@@ -193,6 +193,7 @@ def test_data_of_no_common_length_are_refused(xs, message):
         fit_badly(key(), xs=xs)
 
 
+@pytest.mark.usefixtures("no_annotations")
 def test_a_raw_key_is_refused():
-    with pytest.raises(TypeError, match=r"parameter 'key'|key must be a typed PRNG key"):
+    with pytest.raises(TypeError, match="key must be a typed PRNG key"):
         fit_badly(jax.random.PRNGKey(0))

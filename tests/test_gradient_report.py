@@ -305,7 +305,8 @@ def test_a_loss_that_is_no_scalar_is_refused():
         report(lambda p, key, x: p * jnp.ones(3), jnp.asarray(1.0))
 
 
+@pytest.mark.usefixtures("no_annotations")
 @pytest.mark.parametrize("make", [lambda: jax.random.PRNGKey(0), lambda: jax.random.split(jax.random.key(0), 2)])
 def test_a_raw_key_or_many_keys_are_refused(make):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"key must be (a typed PRNG key|one key)"):
         gradient_report(quadratic, PARAMS, make(), X)

@@ -123,8 +123,9 @@ def test_a_batch_in_place_of_one_example_is_refused():
         losses.negative_elbo(params, jax.random.key(0), jnp.zeros((8, 3)), vae=vae)
 
 
+@pytest.mark.usefixtures("no_annotations")
 def test_a_raw_key_is_refused():
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="key must be a typed PRNG key"):
         own_vae().init(jax.random.PRNGKey(0))
 
 

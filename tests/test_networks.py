@@ -216,9 +216,10 @@ def test_a_wrong_argument_is_refused_with_the_legal_ones(network, options, messa
         build(network, **options)
 
 
+@pytest.mark.usefixtures("no_annotations")
 @pytest.mark.parametrize(
     ("options", "message"), [({"event_shape": (28, 28)}, "conv needs images"), ({"hidden": ()}, "at least one layer")]
 )
 def test_convolutions_need_an_image_and_a_layer(options, message):
-    with pytest.raises((ValueError, TypeError), match=message if "hidden" in options else None):
+    with pytest.raises(ValueError, match=message):
         build("conv", **options)

@@ -185,9 +185,10 @@ def test_the_parameters_are_those_that_init_draws_from_the_key(make):
     assert not np.array_equal(other["decoder"]["weight"], oracle.params["decoder"]["weight"])
 
 
+@pytest.mark.usefixtures("no_annotations")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_raw_key_is_refused(kind):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="key must be a typed PRNG key"):
         getattr(oracles, kind)(jax.random.PRNGKey(0), latent_dim=LATENT, event_dim=EVENT)
 
 

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import re
 import shutil
 import sys
 import urllib.error
@@ -50,12 +51,10 @@ def version(tiny, tmp_path) -> Path:
 
 def assert_refused(version: Path) -> str:
     """Asserts that the message names the folder and what to do; returns it."""
-    with pytest.raises(data.DataError) as caught:
+    said = f"the prepared data set {re.escape(str(version))} is damaged(.|\n)*delete that folder"
+    with pytest.raises(data.DataError, match=said) as caught:
         data.load("mnist", data_dir=version.parent.parent)
-    message = str(caught.value)
-    assert f"the prepared data set {version} is damaged" in message
-    assert "delete that folder" in message
-    return message
+    return str(caught.value)
 
 
 def test_a_prepared_folder_needs_no_raw_files(tiny, version):
@@ -169,7 +168,7 @@ def test_without_a_network_every_file_to_fetch_is_listed(monkeypatch, tmp_path, 
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(FileNotFoundError, match="no route to host") as caught:
         data.load(name, data_dir=tmp_path)
     message = str(caught.value)
     assert len(asked) == 1
@@ -196,7 +195,7 @@ def test_what_needs_tensorflow_names_the_extra(monkeypatch, tiny, tmp_path):
 
     publish(monkeypatch, "mnist", tiny.manual_dir)
     monkeypatch.setattr(BUILDERS["mnist"], "download_and_prepare", download_and_prepare)
-    with pytest.raises(data.DataError) as caught:
+    with pytest.raises(data.DataError, match=r"vae_jax\[tensorflow\]") as caught:
         data.load("mnist", data_dir=tmp_path, manual_dir=tiny.manual_dir)
     for said in ("vae_jax[tensorflow]", "file_format='array_record'", str(tmp_path / "mnist" / "3.0.1")):
         assert said in str(caught.value)

@@ -76,9 +76,10 @@ def test_a_partition_with_a_nan_is_refused(partition):
         evaluate("thermodynamic", partition=partition)
 
 
+@pytest.mark.usefixtures("no_annotations")
 @pytest.mark.parametrize("alpha", ["0.5", True, None])
 def test_an_alpha_that_is_no_number_is_refused(alpha):
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((ValueError, TypeError), match="alpha"):
         evaluate("renyi", alpha=alpha)
 
 
@@ -117,15 +118,21 @@ def test_an_unknown_argument_is_named(bound):
 
 
 @pytest.mark.parametrize("bound", [*BOUNDS, "wake_sleep", "thermodynamic"])
-def test_a_batch_a_raw_key_and_many_keys_are_refused(bound):
+def test_a_batch_is_refused(bound):
     normal = lambda params, value: DiagonalNormal(value, jnp.asarray(1.0))
     vae = VAE(lambda key: {}, normal, normal, lambda params: standard_normal(2))
     loss = lambda key, x: loss_of(bound)({}, key, x, vae=vae, **{"num_samples": 4} | TOLD.get(bound, {}))
     with pytest.raises(ValueError, match=r"ONE example.*over_batch"):
         loss(jax.random.key(0), jnp.zeros((7, 2)))
-    for key in (jax.random.PRNGKey(0), jax.random.split(jax.random.key(0))):
-        with pytest.raises(TypeError):
-            loss(key, jnp.zeros(2))
+
+
+@pytest.mark.usefixtures("no_annotations")
+@pytest.mark.parametrize("key", [jax.random.PRNGKey(0), jax.random.split(jax.random.key(0))], ids=["raw", "many"])
+@pytest.mark.parametrize("bound", [*BOUNDS, "wake_sleep", "thermodynamic"])
+def test_a_key_that_is_not_one_typed_key_is_refused(bound, key):
+    options = {"num_samples": 4} | TOLD.get(bound, {})
+    with pytest.raises(TypeError, match=r"key must be (a typed PRNG key|one key)"):
+        loss_of(bound)({}, key, jnp.zeros(2), vae=discrete, **options)
 
 
 discrete = VAE(

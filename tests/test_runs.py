@@ -102,7 +102,7 @@ def test_the_config_is_the_one_that_was_saved(workdir):
     _, _, loaded = runs.load(str(workdir))
     assert (loaded.seed, loaded.model.scale, loaded.training.clip_norm) == (3, 0.1 + 0.2, None)
     assert tuple(loaded.model.hidden) == (5, 4)
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="is immutable"):
         loaded.seed = 4
 
 

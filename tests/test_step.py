@@ -257,9 +257,10 @@ def test_the_state_has_its_own_arrays():
     chex.assert_trees_all_equal(params, SLOPES)
 
 
+@pytest.mark.usefixtures("no_annotations")
 def test_a_raw_key_is_refused():
     arguments = (state_at(SLOPES), jax.random.PRNGKey(0), XS[ROWS], jnp.asarray(ROWS))
-    with pytest.raises(TypeError, match=r"parameter 'key'|key must be a typed PRNG key"):
+    with pytest.raises(TypeError, match="key must be a typed PRNG key"):
         training.train_step(*arguments, loss_fn=linear_loss, optimizer=SGD)
 
 

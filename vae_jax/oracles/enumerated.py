@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from ..distributions import Bernoulli, DiagonalNormal, standard_normal
 from ..keys import check_key
 from ..model import VAE, Params
-from .oracle import Oracle, exactly
+from .oracle import Oracle, check_example, exactly
 from .quadrature import exact_renyi, normal_quadrature
 
 _GRID = np.linspace(-10.0, 10.0, 4001)
@@ -89,6 +89,7 @@ def discrete(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
         return {"decoder": decoder, "encoder": encoder}
 
     def encode(params: Params, x: Float[Array, "..."]) -> Bernoulli:
+        check_example(x, event_dim)
         return Bernoulli(params["encoder"]["weight"] @ x + params["encoder"]["mean"])
 
     def decode(params: Params, z: Float[Array, " latent"]) -> DiagonalNormal:
@@ -142,6 +143,7 @@ def one_dimensional(key: Key[Array, ""], *, event_dim: int = 2) -> Oracle:
 
     def encode(params: Params, x: Float[Array, "..."]) -> DiagonalNormal:
         encoder = params["encoder"]
+        check_example(x, event_dim)
         mean = encoder["weight"] @ x + encoder["mean"]
         return DiagonalNormal(mean[..., None], jnp.exp(encoder["log_scale"])[None])
 

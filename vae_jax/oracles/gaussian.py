@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from ..distributions import DiagonalNormal, MultivariateNormal, standard_normal
 from ..keys import check_key
 from ..model import VAE, Params
-from .oracle import Oracle, exactly
+from .oracle import Oracle, check_example, exactly
 from .quadrature import exact_renyi, normal_quadrature
 
 _Matrix = Float[Array, "_ _"]
@@ -43,7 +43,7 @@ def linear_gaussian(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> 
         return {"decoder": decoder, "encoder": encoder}
 
     def encode(params: Params, x: Float[Array, "..."]) -> MultivariateNormal:
-        _check_example(x, event_dim)
+        check_example(x, event_dim)
         encoder = params["encoder"]
         return MultivariateNormal(encoder["weight"] @ x + encoder["mean"], _factor(encoder["scale"]))
 
@@ -95,7 +95,7 @@ def ppca(key: Key[Array, ""], *, latent_dim: int, event_dim: int) -> Oracle:
         return {"decoder": decoder, "encoder": encoder}
 
     def encode(params: Params, x: Float[Array, "..."]) -> DiagonalNormal:
-        _check_example(x, event_dim)
+        check_example(x, event_dim)
         encoder = params["encoder"]
         return DiagonalNormal(encoder["weight"] @ x + encoder["mean"], jnp.exp(encoder["log_scale"]))
 
@@ -154,11 +154,6 @@ def _oracle(key: Key[Array, ""], vae: VAE, with_exact_posterior: Callable[[Param
     one_latent = vae.prior(params).event_shape == (1,)
     of_samples = (iwae, renyi) if one_latent else (None, None)
     return exactly(Oracle(vae, params, log_evidence, posterior, elbo, with_exact_posterior, *of_samples))
-
-
-def _check_example(x: Array, event_dim: int) -> None:
-    if jnp.shape(x) != (event_dim,):
-        raise ValueError(f"encode takes ONE example of shape {(event_dim,)}, not {jnp.shape(x)}; batch with jax.vmap")
 
 
 def _prior(latent_dim: int) -> Callable[[Params], DiagonalNormal]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..model import VAE, Params
@@ -34,6 +35,12 @@ class Oracle(NamedTuple):
     with_exact_posterior: Callable[[Params], Params] | None
     iwae: Callable[[Params, Any, int], Float[Array, ""]] | None = None
     renyi: Callable[[Params, Any, int, float], Float[Array, ""]] | None = None
+
+
+def check_example(x: Array, event_dim: int) -> None:
+    """Raises `ValueError` unless `x` is one example: a square batch would meet W the wrong way round."""
+    if np.shape(x) != (event_dim,):
+        raise ValueError(f"encode takes ONE example of shape {(event_dim,)}, not {np.shape(x)}; batch with jax.vmap")
 
 
 def exactly(oracle: Oracle) -> Oracle:
