@@ -21,6 +21,14 @@ def _standard_log_prob(noise: Float[Array, "..."]) -> Float[Array, ""]:
     return -0.5 * jnp.sum(noise**2) - 0.5 * noise.size * _LOG_2PI
 
 
+def _check_positive(values: jax.typing.ArrayLike, message: str) -> None:
+    values = np.asarray(values)
+    bad = values[~(values > 0)]
+    if bad.size:
+        why = ": x or the parameters that it was computed from are not finite" if np.isnan(bad).any() else ""
+        raise ValueError(f"{message}, got {bad[0]}{why}")
+
+
 @pytree_dataclass
 class DiagonalNormal:
     """N(mean, diag(scale²)): independent Gaussians over an event of any shape.
@@ -46,8 +54,8 @@ class DiagonalNormal:
             raise ValueError(
                 f"DiagonalNormal: scale has shape {scale.shape}; it must be the mean's {mean.shape}, or ()"
             )
-        if not isinstance(scale, Tracer) and not np.all(np.asarray(scale) > 0):
-            raise ValueError("DiagonalNormal: every scale must be positive")
+        if not isinstance(scale, Tracer):
+            _check_positive(scale, "DiagonalNormal: every scale must be positive")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "scale", scale)
 
@@ -102,9 +110,10 @@ class MultivariateNormal:
                 f"got {mean.shape} and {tril.shape}"
             )
         if not isinstance(tril, Tracer):
-            concrete = np.asarray(tril)
-            if not np.all(np.diag(concrete) > 0) or np.any(np.triu(concrete, 1)):
-                raise ValueError("MultivariateNormal: scale_tril must be lower triangular with a positive diagonal")
+            message = "MultivariateNormal: scale_tril must be lower triangular with a positive diagonal"
+            _check_positive(np.diag(np.asarray(tril)), message)
+            if np.any(np.triu(np.asarray(tril), 1)):
+                raise ValueError(message)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "scale_tril", tril)
 
