@@ -55,6 +55,13 @@ def test_a_shared_scale_counts_for_every_dimension():
     np.testing.assert_allclose(value, scipy.stats.norm.logpdf(pixels, 0, 0.25).sum(), rtol=1e-13)
 
 
+@pytest.mark.parametrize("scale", [jnp.ones(0), jnp.ones(())], ids=["vector", "scalar"])
+def test_the_density_of_no_variables_is_one(scale):
+    empty = DiagonalNormal(jnp.zeros(0), scale)
+    assert empty.log_prob(jnp.zeros(0)) == 0
+    assert empty.transform(jnp.zeros(0))[1] == 0
+
+
 @pytest.mark.parametrize(
     ("distribution", "value"),
     [

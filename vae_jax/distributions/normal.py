@@ -83,7 +83,7 @@ class DiagonalNormal:
     def _log_det(self) -> Float[Array, ""]:
         # A shared σ times its count: the sum of 784 equal logarithms is off by 0.004 nats in float32.
         (scale,) = at_least_float32(jnp.ravel(self.scale))
-        return jnp.sum(jnp.log(scale)) * (self.mean.size // self.scale.size)
+        return jnp.sum(jnp.log(scale)) * (1 if self.scale.ndim else self.mean.size)
 
 
 @pytree_dataclass
