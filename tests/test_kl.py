@@ -14,6 +14,7 @@ from vae_jax.distributions import (
     DiagonalNormal,
     MultivariateNormal,
     has_closed_form_kl,
+    is_gaussian,
     kl,
     kl_divergence,
     kl_per_dimension,
@@ -172,3 +173,35 @@ def test_a_registered_pair_is_used(monkeypatch):
     q, p = numpyro_dist.Beta(2.0, 3.0), numpyro_dist.Beta(1.0, 1.0)
     # Against the uniform distribution the KL is minus the entropy.
     np.testing.assert_allclose(kl_divergence(q, p), -scipy.stats.beta(2, 3).entropy(), rtol=1e-5)
+
+
+class Standardised(DiagonalNormal):
+    """The same density, of another construction."""
+
+
+class Shifted(DiagonalNormal):
+    def log_prob(self, value):
+        return super().log_prob(value - 1)
+
+
+def test_a_subclass_with_the_density_of_its_base_has_its_closed_form():
+    q, p = Standardised(jnp.ones(3), jnp.full(3, 0.5)), standard_normal(3)
+    base = DiagonalNormal(q.mean, q.scale)
+    assert kl_divergence(q, p) == kl_divergence(base, p)
+    np.testing.assert_array_equal(kl_per_dimension(q, q), np.zeros(3))
+    assert is_gaussian(q)
+
+
+def test_a_subclass_with_a_density_of_its_own_has_no_closed_form():
+    q = Shifted(jnp.ones(3), jnp.ones(3))
+    assert not has_closed_form_kl(q, standard_normal(3))
+    assert not has_closed_form_kl(standard_normal(3), q)
+    assert not is_gaussian(q)
+
+
+def test_the_rule_of_the_nearest_class_is_used(monkeypatch):
+    monkeypatch.setattr(kl, "_RULES", dict(kl._RULES))
+    register_kl(Standardised, DiagonalNormal)(lambda q, p: jnp.asarray(7.0))
+    q = Standardised(jnp.ones(3), jnp.ones(3))
+    assert kl_divergence(q, q) == 7
+    assert kl_divergence(standard_normal(3), q) == 1.5

@@ -7,6 +7,7 @@ from .kl import kl_per_dimension as kl_per_dimension
 from .kl import register_kl as register_kl
 from .normal import DiagonalNormal as DiagonalNormal
 from .normal import MultivariateNormal as MultivariateNormal
+from .normal import is_gaussian as is_gaussian
 from .normal import standard_normal as standard_normal
 from .protocol import Distribution as Distribution
 from .protocol import is_reparameterized as is_reparameterized

@@ -1,5 +1,6 @@
 """Kullback–Leibler divergences in closed form (E6)."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .normal import DiagonalNormal, MultivariateNormal
-from .protocol import Distribution
+from .protocol import Distribution, density_classes
 
 
 class _Rule(NamedTuple):
@@ -22,6 +23,9 @@ _RULES: dict[tuple[type, type], _Rule] = {}
 def register_kl(q_type: type, p_type: type, *, factorises: bool = False) -> Callable[[Callable], Callable]:
     """Decorates a function (q, p) -> KL(q ‖ p) in nats, to be used for this pair of types.
 
+    It is used for their subclasses too, save those with a `log_prob` of their own: of several rules that of the class
+    nearest to q's, then to p's.
+
     With `factorises` the function returns the KL of each dimension, which is summed where a total is wanted.
     """
 
@@ -34,7 +38,7 @@ def register_kl(q_type: type, p_type: type, *, factorises: bool = False) -> Call
 
 def has_closed_form_kl(q: Distribution, p: Distribution) -> bool:
     """Whether `kl_divergence(q, p)` knows this pair."""
-    return (type(q), type(p)) in _RULES
+    return _find(q, p) is not None
 
 
 def kl_divergence(q: Distribution, p: Distribution) -> Float[Array, ""]:
@@ -48,13 +52,19 @@ def kl_divergence(q: Distribution, p: Distribution) -> Float[Array, ""]:
 
 def kl_per_dimension(q: Distribution, p: Distribution) -> Float[Array, "..."] | None:
     """The KL of each dimension, in nats; None unless q and p factorise with a closed form (E6)."""
-    if not has_closed_form_kl(q, p) or not _rule(q, p).factorises:
+    if not has_closed_form_kl(q, p) or not (rule := _rule(q, p)).factorises:
         return None
-    return _rule(q, p).function(q, p)
+    return rule.function(q, p)
+
+
+def _find(q: Distribution, p: Distribution) -> _Rule | None:
+    pairs = itertools.product(density_classes(q), density_classes(p))
+    return next((_RULES[pair] for pair in pairs if pair in _RULES), None)
 
 
 def _rule(q: Distribution, p: Distribution) -> _Rule:
-    if not has_closed_form_kl(q, p):
+    rule = _find(q, p)
+    if rule is None:
         raise ValueError(
             f'no closed form is known for KL({type(q).__name__} ‖ {type(p).__name__}): use kl="monte_carlo" '
             "in the loss, or add one with distributions.register_kl"
@@ -62,7 +72,7 @@ def _rule(q: Distribution, p: Distribution) -> _Rule:
     q_shape, p_shape = getattr(q, "event_shape", None), getattr(p, "event_shape", None)
     if q_shape != p_shape:
         raise ValueError(f"KL between events of different shapes: q has {q_shape}, p has {p_shape}")
-    return _RULES[type(q), type(p)]
+    return rule
 
 
 @register_kl(DiagonalNormal, DiagonalNormal, factorises=True)

@@ -1,7 +1,7 @@
 """Gaussian distributions (E5, E6, E10)."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
-from .protocol import check_event
+from .protocol import check_event, density_classes
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -148,6 +148,11 @@ class MultivariateNormal:
     def _log_det(self) -> Float[Array, ""]:
         (diagonal,) = at_least_float32(jnp.diag(self.scale_tril))
         return jnp.sum(jnp.log(diagonal))
+
+
+def is_gaussian(distribution: Any) -> TypeGuard[DiagonalNormal | MultivariateNormal]:
+    """Returns whether a distribution has the density of one of these classes; a subclass that keeps it counts."""
+    return any(known in (DiagonalNormal, MultivariateNormal) for known in density_classes(distribution))
 
 
 def standard_normal(event_shape: int | tuple[int, ...]) -> DiagonalNormal:

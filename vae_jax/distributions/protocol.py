@@ -39,6 +39,17 @@ def is_reparameterized(distribution: Distribution) -> bool:
     return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(sample))
 
 
+def density_classes(distribution: Distribution) -> list[type]:
+    """Returns the classes whose density the distribution has, the nearest first.
+
+    They are its own class and those above it whose `log_prob` it inherits: what is known of their densities, a KL for
+    one, holds for it. A subclass with a `log_prob` of its own is another distribution.
+    """
+    own = type(distribution)
+    log_prob = getattr(own, "log_prob", None)
+    return [base for base in own.__mro__ if base is own or getattr(base, "log_prob", None) is log_prob]
+
+
 def check_event(value: jax.typing.ArrayLike, event_shape: tuple[int, ...], name: str) -> None:
     """Raises `ValueError` where `value` is not one event: broadcasting would give a wrong density silently."""
     if np.shape(value) != event_shape:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
-from ..distributions import DiagonalNormal, MultivariateNormal
+from ..distributions import DiagonalNormal, MultivariateNormal, is_gaussian
 from ..keys import check_key
 from ..losses import negative_elbo
 from ..losses.checks import check_count, check_one_example, check_scalar
@@ -176,8 +176,8 @@ def _gaps(
 
 def _family(q: Any, family: str) -> tuple[dict[str, Array], Callable[[dict[str, Array]], _Gaussian]]:
     """Coordinates of a Gaussian relative to q(z|x), at 0 for q itself, and the function that makes it from them."""
-    if not isinstance(q, DiagonalNormal | MultivariateNormal) or q.mean.ndim != 1:
-        shape = f" over an event of shape {q.event_shape}" if isinstance(q, DiagonalNormal) else ""
+    if not is_gaussian(q) or q.mean.ndim != 1:
+        shape = f" over an event of shape {q.event_shape}" if is_gaussian(q) else ""
         raise ValueError(
             "inference_gaps needs a q(z|x) that is a DiagonalNormal or a MultivariateNormal over a vector, got "
             f"{type(q).__name__}{shape}"

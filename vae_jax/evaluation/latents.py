@@ -14,6 +14,7 @@ from ..distributions import (
     Distribution,
     MultivariateNormal,
     has_closed_form_kl,
+    is_gaussian,
     kl_divergence,
     kl_per_dimension,
 )
@@ -187,8 +188,8 @@ def _posteriors(params, keys, xs, *, vae: VAE, chunk_size: int) -> _AtExamples:
 
 def _marginals(d: Distribution) -> DiagonalNormal | None:
     """The marginals of a Gaussian, as one over a vector; None for any other distribution."""
+    if not is_gaussian(d):
+        return None
     if isinstance(d, MultivariateNormal):
         return DiagonalNormal(d.mean, jnp.sqrt(jnp.sum(d.scale_tril**2, axis=1)))
-    if isinstance(d, DiagonalNormal):
-        return DiagonalNormal(jnp.ravel(d.mean), jnp.ravel(jnp.broadcast_to(d.scale, d.event_shape)))
-    return None
+    return DiagonalNormal(jnp.ravel(d.mean), jnp.ravel(jnp.broadcast_to(d.scale, d.event_shape)))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..distributions import DiagonalNormal, Distribution, MultivariateNormal, kl_per_dimension
+from ..distributions import Distribution, MultivariateNormal, is_gaussian, kl_per_dimension
 from ..model import VAE, Params
 from .checks import check_scalar
 from .terms import Terms
@@ -68,8 +68,6 @@ def make_terms(
 
 
 def _mean_variance(p: Distribution) -> Float[Array, ""] | None:
-    if isinstance(p, DiagonalNormal):
-        return jnp.mean(p.scale**2)
-    if isinstance(p, MultivariateNormal):
-        return jnp.sum(p.scale_tril**2) / p.mean.size
-    return None
+    if not is_gaussian(p):
+        return None
+    return jnp.sum(p.scale_tril**2) / p.mean.size if isinstance(p, MultivariateNormal) else jnp.mean(p.scale**2)
