@@ -271,6 +271,25 @@ def test_reparameterized_distributions_are_told_apart_numpyros_too(distribution,
     assert distributions.is_reparameterized(distribution) is expected
 
 
+class Unstated:
+    """A relaxed Bernoulli or a threshold: both sample real numbers."""
+
+    def sample(self, key):
+        return jax.random.bernoulli(key, 0.5, (3,)).astype(self.dtype)
+
+    def log_prob(self, value):
+        return jnp.zeros(())
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+
+def test_whether_real_samples_are_reparameterized_must_be_stated():
+    with pytest.raises(ValueError, match=r"Unstated does not state .*`reparameterized = True` if .*else `reparam"):
+        distributions.is_reparameterized(Unstated(jnp.float32))
+    assert not distributions.is_reparameterized(Unstated(jnp.int32))
+
+
 @pytest.mark.parametrize("shape", [4, (2, 3)])
 def test_standard_normal_has_mean_zero_and_scale_one(shape):
     prior = distributions.standard_normal(shape)

@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Key
 class Distribution(Protocol):
     """One unbatched random variable; batch with `jax.vmap`.
 
-    Anything with these two methods serves as q(z|x), p(z) or p(x|z), a NumPyro distribution for one. The
-    distributions of this package also have `event_shape`, `reparameterized` and, where that is true,
+    Anything with these two methods serves as q(z|x), p(z) or p(x|z), a NumPyro distribution for one. A q(z|x) over
+    real numbers also states whether it is `reparameterized` (NumPyro's have `has_rsample`) where a gradient follows
+    its samples. The distributions of this package have `event_shape` and `reparameterized` and, where that is true,
     `noise(key)` and `transform(noise) -> (z, log_q)`: the two halves of z = g(e) (E10).
     """
 
@@ -27,16 +28,33 @@ class Distribution(Protocol):
 
 
 def is_reparameterized(distribution: Distribution) -> bool:
-    """Whether gradients flow through `distribution.sample`, which the pathwise gradient needs (E12).
+    """Returns whether gradients flow through `distribution.sample`, which the pathwise gradient needs (E12).
 
-    Read from `reparameterized`, or from NumPyro's `has_rsample`. A distribution with neither is taken as
-    reparameterised unless its samples are whole numbers; a discrete one whose samples are floats must say so.
+    It is what the distribution states: `reparameterized`, or NumPyro's `has_rsample`. Samples that are whole numbers
+    have no gradient, and need no statement.
+
+    Raises:
+      ValueError: where samples are real numbers and nothing is stated. No sample shows whether its gradient is right.
     """
+    stated = stated_reparameterized(distribution)
+    if stated is not None:
+        return stated
+    sample = jax.eval_shape(distribution.sample, jax.random.key(0))
+    if any(not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(sample)):
+        return False
+    raise ValueError(
+        f"{type(distribution).__name__} does not state whether its samples are reparameterised: give the class "
+        "`reparameterized = True` if sample(key) is differentiable in the distribution's parameters, z = g(noise), "
+        "else `reparameterized = False`"
+    )
+
+
+def stated_reparameterized(distribution: Distribution) -> bool | None:
+    """Returns `reparameterized`, else NumPyro's `has_rsample`; None where the distribution has neither."""
     for name in ("reparameterized", "has_rsample"):
         if hasattr(distribution, name):
             return bool(getattr(distribution, name))
-    sample = jax.eval_shape(distribution.sample, jax.random.key(0))
-    return all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(sample))
+    return None
 
 
 def density_classes(distribution: Distribution) -> list[type]:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..distributions import Distribution, is_reparameterized
+from ..distributions import Distribution
+from ..distributions.protocol import stated_reparameterized
 from ..keys import check_key
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
@@ -238,10 +239,10 @@ def _path(vae: VAE, params: Params, x: Any, start: str) -> tuple[Distribution, _
     """p₀, and z -> log p(x, z) − log p₀(z)."""
     prior = vae.prior(params)
     # A mixture is a continuous prior that is not reparameterised; a reparameterised q(z|x) then shows that z is real.
-    if not is_reparameterized(prior) and not is_reparameterized(vae.encode(params, x)):
+    if not stated_reparameterized(prior) and not stated_reparameterized(vae.encode(params, x)):
         raise ValueError(
             "annealing moves z by Hamiltonian Monte Carlo, which needs a continuous latent: neither q(z|x) nor the "
-            "prior is reparameterised. Use log_evidence"
+            "prior is reparameterised. Use log_evidence, or state `reparameterized = True` on the class of one that is"
         )
     if start == "prior":
         base, log_ratio = prior, lambda z: vae.decode(params, z).log_prob(x)
