@@ -205,3 +205,12 @@ def test_the_rule_of_the_nearest_class_is_used(monkeypatch):
     q = Standardised(jnp.ones(3), jnp.ones(3))
     assert kl_divergence(q, q) == 7
     assert kl_divergence(standard_normal(3), q) == 1.5
+
+
+def test_the_kl_of_scales_whose_ratio_underflows_has_its_value_and_gradient():
+    """∂KL/∂log σ = (σ/s)² − 1."""
+    log_scale, p = jnp.full(3, -84.0), DiagonalNormal(jnp.zeros(3), jnp.full(3, 1e4))
+    of = lambda log_scale: kl_divergence(DiagonalNormal(jnp.zeros(3), jnp.exp(log_scale)), p)
+    value, gradient = jax.value_and_grad(of)(log_scale)
+    np.testing.assert_allclose(value, 3 * (np.log(1e4) + 84 - 0.5), rtol=1e-6)
+    np.testing.assert_allclose(gradient, -np.ones(3), rtol=1e-6)

@@ -10,7 +10,8 @@ import pytest
 import scipy.stats
 
 from vae_jax import losses, networks
-from vae_jax.distributions import MultivariateNormal
+from vae_jax.distributions import MultivariateNormal, kl_divergence, standard_normal
+from vae_jax.networks.heads import PosteriorHead
 
 IMAGE = (4, 5, 2)
 SMALL = {"mlp": {"hidden": (6, 5)}, "conv": {"hidden": (3,)}}
@@ -223,3 +224,18 @@ def test_a_wrong_argument_is_refused_with_the_legal_ones(network, options, messa
 def test_convolutions_need_an_image_and_a_layer(options, message):
     with pytest.raises(ValueError, match=message):
         build("conv", **options)
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "full"])
+def test_a_log_variance_below_what_a_float_holds_leaves_the_kl_its_gradient(posterior):
+    """∂KL/∂log σ² = (σ² − 1)/2 in each dimension; σ stays positive."""
+    head = PosteriorHead(2, posterior)
+    params = head.init(jax.random.key(0), jnp.zeros(3))
+
+    def kl(log_variance):
+        layers = params["params"] | {"log_variance": params["params"]["log_variance"] | {"bias": log_variance}}
+        return kl_divergence(head.apply({"params": layers}, jnp.zeros(3)), standard_normal(2))
+
+    value, gradient = jax.value_and_grad(kl)(jnp.full(2, -300.0))
+    assert 160 < value < 300
+    np.testing.assert_allclose(gradient, [-0.5, -0.5], rtol=1e-5)

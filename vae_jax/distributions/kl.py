@@ -78,7 +78,9 @@ def _rule(q: Distribution, p: Distribution) -> _Rule:
 @register_kl(DiagonalNormal, DiagonalNormal, factorises=True)
 def _diagonal_diagonal(q: DiagonalNormal, p: DiagonalNormal) -> Float[Array, "*event"]:
     ratio = jnp.broadcast_to(q.scale / p.scale, q.event_shape)
-    return 0.5 * (ratio**2 - 1.0 + ((q.mean - p.mean) / p.scale) ** 2) - jnp.log(ratio)
+    # Not log(ratio), which is −∞, with a NaN for its gradient, where the ratio of two good scales underflows.
+    log_ratio = jnp.broadcast_to(jnp.log(q.scale) - jnp.log(p.scale), q.event_shape)
+    return 0.5 * (ratio**2 - 1.0 + ((q.mean - p.mean) / p.scale) ** 2) - log_ratio
 
 
 @register_kl(MultivariateNormal, MultivariateNormal)

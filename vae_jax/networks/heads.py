@@ -3,6 +3,7 @@
 import math
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -28,7 +29,7 @@ class PosteriorHead(nn.Module):
     def __call__(self, features: Float[Array, " features"]) -> Distribution:
         mean = nn.Dense(self.latent_dim, kernel_init=glorot, name="mean")(features)
         log_variance = nn.Dense(self.latent_dim, kernel_init=glorot, name="log_variance")(features)
-        scale = jnp.exp(0.5 * log_variance)
+        scale = _scale(log_variance)
         if self.posterior == "diagonal":
             return DiagonalNormal(mean, scale)
         if self.latent_dim == 1:
@@ -61,6 +62,16 @@ class LikelihoodHead(nn.Module):
         else:
             log_scale = start + outputs[..., 1]
         return DiagonalNormal(location, SMALLEST_SCALE + jnp.exp(log_scale))
+
+
+def _scale(log_variance: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns σ = exp(½ log σ²), at least the smallest normal number, with the gradient of an exponential everywhere.
+
+    A σ of 0 has a KL of infinity, whose gradient is NaN; with a plain maximum the gradient would be 0, for ever.
+    """
+    half = 0.5 * log_variance
+    lift = jnp.maximum(math.log(jnp.finfo(half.dtype).tiny) + 0.01 - half, 0)
+    return jnp.exp(half + jax.lax.stop_gradient(lift))
 
 
 def outputs_per_pixel(likelihood: str) -> int:
