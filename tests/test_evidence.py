@@ -270,6 +270,32 @@ def test_pareto_k_is_that_of_arviz(num_samples):
     np.testing.assert_allclose(jax.vmap(evaluation.pareto_k)(log_weights), exact, atol=1e-4)
 
 
+def pareto_k_of(log_weights: np.ndarray) -> float:
+    """Zhang and Stephens' fit to the M largest weights, in float64; 1/σ at b = 0 is that of the limit."""
+    size = evaluation.pareto.tail_size(len(log_weights))
+    weights = np.exp(np.sort(log_weights.astype(np.float64))[-size - 1 :] - log_weights.max())
+    x = weights[1:] - weights[0]
+    num_grid = 30 + math.isqrt(size)
+    b = 1 / x[-1] + (1 - np.sqrt(num_grid / (np.arange(num_grid) + 0.5))) / (3 * x[int(size / 4 + 0.5) - 1])
+    k = np.log1p(-b[:, None] * x).mean(axis=1)
+    inverse_scale = np.array([-b_i / k_i if b_i else 1 / x.mean() for b_i, k_i in zip(b, k, strict=True)])
+    share = scipy.special.softmax(size * (np.log(inverse_scale) - k - 1))
+    return (size * np.log1p(-(share @ b) * x).mean() + 10 * 0.5) / (size + 10)
+
+
+@pytest.mark.parametrize("num_samples", [1000, 1200, 1500])
+def test_pareto_k_is_known_where_the_largest_weights_tie(num_samples):
+    """One of the points of the grid is then b = 0, for tails of 100 to 120 weights."""
+    size = evaluation.pareto.tail_size(num_samples)
+    log_weights = np.full(num_samples, -3, np.float32)
+    log_weights[:size] = -1.5
+    log_weights[: size - 21] = -1
+    exact = pareto_k_of(log_weights)
+    assert evaluation.pareto_k(jnp.asarray(log_weights)) == pytest.approx(exact, abs=2e-3)
+    by_arviz = float(array_stats.psislw(-log_weights.astype(np.float64))[1])
+    assert math.isnan(by_arviz) or exact == pytest.approx(by_arviz, abs=1e-6)
+
+
 def test_memory_does_not_grow_with_the_number_of_samples():
     """What XLA sets aside for itself, within 5%."""
     vae = networks.mlp(event_shape=(28, 28, 1), latent_dim=10, hidden=(20,))

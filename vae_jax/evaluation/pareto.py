@@ -54,7 +54,9 @@ def k_of_tail(largest: Float[Array, " tail_and_one"]) -> Float[Array, ""]:
     b = 1 / excess[-1] + grid / (_PRIOR_SCALE * quartile)
     k_of = lambda b: jnp.mean(jnp.log1p(-b * excess))
     k = jax.vmap(k_of)(b)
-    log_likelihood = size * (jnp.log(-b / k) - k - 1)
+    # −b/k = 1/σ. At b = 0, which is on the grid where weights tie at the top, it is the exponential distribution's.
+    inverse_scale = jnp.where(b == 0, 1 / jnp.mean(excess), -b / jnp.where(b == 0, 1, k))
+    log_likelihood = size * (jnp.log(inverse_scale) - k - 1)
     k_hat = k_of(jnp.sum(jax.nn.softmax(log_likelihood) * b))
     k_hat = (size * k_hat + _PRIOR_SAMPLES * _PRIOR_K) / (size + _PRIOR_SAMPLES)
     return jnp.where(varies, k_hat, 0.0)
