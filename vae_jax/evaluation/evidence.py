@@ -82,6 +82,10 @@ def log_evidence(
     rounding, the same whatever the chunking and the devices. Memory does not grow with `num_samples`, but for the 3√K
     weights of the tail.
 
+    Of the log-weights as computed, log p(x|z) + (log p(z) − log q) rounded to their type, `value` has an error of a
+    thousandth of their spread and half a unit in its last place; its standard error, the effective sample size and k̂
+    of 1%. That holds whatever the chunks, for log-weights between ±10⁶ and up to 10⁶ of them, in float32.
+
     Args:
       params: the model's parameters.
       keys: one typed key per example, `jax.random.split(key, n)`.
@@ -132,23 +136,52 @@ def mean_and_error(estimates: Float[ArrayLike, " n"]) -> tuple[float, float]:
     return float(values.mean()), float(error)
 
 
+class _Sum(NamedTuple):
+    """A running sum, and what its roundings have cost it so far (Knuth's two-sum)."""
+
+    total: Array
+    lost: Array
+
+    @property
+    def value(self) -> Array:
+        return self.total + self.lost
+
+    def add(self, terms: Array) -> "_Sum":
+        total = self.total + terms
+        added = total - self.total
+        error = (self.total - (total - added)) + (terms - added)
+        return _Sum(total, self.lost + jnp.where(jnp.isfinite(total), error, 0))
+
+    def scaled(self, factor: Array) -> "_Sum":
+        return _Sum(self.total * factor, self.lost * factor)
+
+
 class _Totals(NamedTuple):
-    """Over the samples of one example so far. Logarithms of sums, but for `groups`.
+    """Over the samples of one example so far.
+
+    Of numbers near −25,000 float32 keeps two digits after the point, so no sum is over them: weights are summed over
+    e^peak, logarithms less `origin`.
 
     Attributes:
-      first, second: of the weights and of their squares.
+      peak: the largest log-weight.
+      first: Σ w / e^peak.
+      spread: Σ (w − their mean)² / e^2peak.
       largest: the M + 1 largest log-weights, in decreasing order.
-      groups: for each size but the last, the sum of log Σ w over the whole groups.
-      rest: for each size but the last, of the group that is not yet whole.
-      bootstrap: for each replicate, of the weights times g, and of g, its standard exponential variables.
+      origin: a log-weight, the first chunk's largest.
+      groups: for each size but the last, the sum of (log Σ w) − origin over the whole groups.
+      rest_peak, rest: for each size that no chunk holds, `peak` and `first` of the group that is not yet whole.
+      bootstrap: for each replicate, Σ w g / e^peak and Σ g, g being its standard exponential variables.
     """
 
-    first: Array
-    second: Array
+    peak: Array
+    first: _Sum
+    spread: _Sum
     largest: Array
-    groups: Array
-    rest: Array
-    bootstrap: tuple[Array, Array]
+    origin: Array
+    groups: _Sum
+    rest_peak: Array
+    rest: _Sum
+    bootstrap: tuple[_Sum, _Sum]
 
 
 @partial(jax.jit, static_argnames=("num_samples", "chunk_size", "num_bootstrap", "mesh"))
@@ -177,81 +210,122 @@ def _of_examples(
 
         def log_weight(number: Int[Array, ""]) -> Float[Array, ""]:
             z = q.sample(jax.random.fold_in(key, number))
-            log_weight = vae.decode(params, z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
+            log_weight = vae.decode(params, z).log_prob(x) + (prior.log_prob(z) - q.log_prob(z))
             check_scalar(log_weight, "p(x|z), p(z) or q(z|x)")
             return jnp.where(number < num_samples, log_weight, -jnp.inf)
 
-        def log_g(number: Int[Array, ""]) -> Float[Array, " replicates"]:
+        def draw_g(number: Int[Array, ""]) -> Float[Array, " replicates"]:
             g = jax.random.exponential(jax.random.fold_in(bootstrap_key, number), (num_bootstrap,), dtype)
-            return jnp.where(number < num_samples, jnp.log(g), -jnp.inf)
+            return jnp.where(number < num_samples, g, 0)
 
         def chunk(totals: _Totals, numbers: Int[Array, " chunk"]) -> tuple[_Totals, None]:
-            return _add(totals, numbers, jax.vmap(log_weight)(numbers), jax.vmap(log_g)(numbers), num_samples), None
+            return _add(totals, numbers, jax.vmap(log_weight)(numbers), jax.vmap(draw_g)(numbers), num_samples), None
 
         dtype = jax.eval_shape(log_weight, numbers[0, 0]).dtype
-        totals, _ = jax.lax.scan(chunk, _nothing(num_samples, num_bootstrap, dtype), numbers)
+        totals, _ = jax.lax.scan(chunk, _nothing(num_samples, per_chunk, num_bootstrap, dtype), numbers)
         return _summary(totals, num_samples)
 
     return jax.lax.map(one, (keys, xs), batch_size=max(1, chunk_size // per_chunk))
 
 
-def _nothing(num_samples: int, num_bootstrap: int, dtype: Any) -> _Totals:
+def _nothing(num_samples: int, per_chunk: int, num_bootstrap: int, dtype: Any) -> _Totals:
     """Of no samples."""
-    num_sizes, num_largest = len(bound_sizes(num_samples)) - 1, min(tail_size(num_samples) + 1, num_samples)
-    none = lambda *shape: jnp.full(shape, -jnp.inf, dtype)
-    bootstrap = none(num_bootstrap), none(num_bootstrap)
-    return _Totals(none(), none(), none(num_largest), jnp.zeros(num_sizes, dtype), none(num_sizes), bootstrap)
+    sizes, num_largest = bound_sizes(num_samples)[:-1], min(tail_size(num_samples) + 1, num_samples)
+    none, zero = (
+        (lambda *shape: jnp.full(shape, -jnp.inf, dtype)),
+        (lambda *shape: _Sum(*jnp.zeros((2, *shape), dtype))),
+    )
+    num_longer = sum(size > per_chunk for size in sizes)
+    return _Totals(
+        peak=none(),
+        first=zero(),
+        spread=zero(),
+        largest=none(num_largest),
+        origin=none(),
+        groups=zero(len(sizes)),
+        rest_peak=none(num_longer),
+        rest=zero(num_longer),
+        bootstrap=(zero(num_bootstrap), zero(num_bootstrap)),
+    )
+
+
+def _or_zero(log_weights: Array) -> Array:
+    """−∞ − −∞ is no number; where the largest weight is 0, any scale will do."""
+    return jnp.where(jnp.isfinite(log_weights), log_weights, 0)
+
+
+def _common_scale(peak: Array, other: Array) -> tuple[Array, Array, Array]:
+    """Returns the larger, and the factors that bring sums of weights over e^peak and e^other to it."""
+    largest = jnp.maximum(peak, other)
+    return largest, jnp.exp(peak - _or_zero(largest)), jnp.exp(other - _or_zero(largest))
 
 
 def _add(
     totals: _Totals,
     numbers: Int[Array, " chunk"],
     log_weights: Float[Array, " chunk"],
-    log_g: Float[Array, "chunk replicates"],
+    g: Float[Array, "chunk replicates"],
     num_samples: int,
 ) -> _Totals:
     """With the samples of these consecutive numbers; the weights of those from `num_samples` on are 0."""
-    total, done = jax.nn.logsumexp(log_weights), numbers[-1] + 1
-    groups, rest = [], []
-    for size, log_rest in zip(bound_sizes(num_samples)[:-1], totals.rest, strict=True):
-        if size <= len(numbers):
-            whole = log_weights[: len(numbers) // size * size].reshape(-1, size)
-            is_whole = numbers[size - 1 :: size] < num_samples
-            groups.append(jnp.sum(jax.nn.logsumexp(whole, axis=1), where=is_whole))
-            rest.append(log_rest)
-        else:
-            log_rest = jnp.logaddexp(log_rest, total)
-            ends = done % size == 0
-            groups.append(jnp.where(ends & (done <= num_samples), log_rest, 0))
-            rest.append(jnp.where(ends, -jnp.inf, log_rest))
-    weighted, weights = totals.bootstrap
+    used, done, before = numbers < num_samples, numbers[-1] + 1, numbers[0].astype(log_weights.dtype)
+    chunk_peak = jnp.max(log_weights)
+    weights = jnp.exp(log_weights - _or_zero(chunk_peak))
+    total, num = jnp.sum(weights), jnp.sum(used, dtype=weights.dtype)
+    mean = total / num
+    spread = jnp.sum((weights - mean) ** 2, where=used)
+
+    peak, shrink, grow = _common_scale(totals.peak, chunk_peak)
+    first = totals.first.scaled(shrink)
+    # Chan, Golub and LeVeque 1983: of two sets, apart from their own spreads, by the distance of their means.
+    apart = (mean * grow - first.value / jnp.maximum(before, 1)) ** 2 * (before / (before + num) * num)
+
+    origin = jnp.where(totals.origin == -jnp.inf, chunk_peak, totals.origin)
+    inside = []
+    sizes = bound_sizes(num_samples)[:-1]
+    for size in sizes[: len(sizes) - totals.rest_peak.size]:
+        whole = log_weights[: len(numbers) // size * size].reshape(-1, size)
+        largest = jnp.max(whole, axis=1)
+        log_sums = jnp.log(jnp.sum(jnp.exp(whole - _or_zero(largest)[:, None]), axis=1)) + (largest - _or_zero(origin))
+        inside.append(jnp.sum(log_sums, where=numbers[size - 1 :: size] < num_samples))
+    longer = jnp.array(sizes[len(inside) :], numbers.dtype)
+    rest_peak, rest_shrink, rest_grow = _common_scale(totals.rest_peak, chunk_peak)
+    rest, ends = totals.rest.scaled(rest_shrink).add(total * rest_grow), done % longer == 0
+    log_rest = jnp.log(rest.value) + (rest_peak - _or_zero(origin))
+    across = jnp.where(ends & (done <= num_samples), log_rest, 0)
+
+    weighted, of_g = totals.bootstrap
     return _Totals(
-        first=jnp.logaddexp(totals.first, total),
-        second=jnp.logaddexp(totals.second, jax.nn.logsumexp(2 * log_weights)),
+        peak=peak,
+        first=first.add(total * grow),
+        spread=totals.spread.scaled(shrink**2).add(spread * grow**2 + apart),
         largest=jax.lax.top_k(jnp.concatenate([totals.largest, log_weights]), totals.largest.size)[0],
-        groups=totals.groups + jnp.array(groups),
-        rest=jnp.array(rest),
+        origin=origin,
+        groups=totals.groups.add(jnp.concatenate([jnp.array(inside, weights.dtype), across])),
+        rest_peak=jnp.where(ends, -jnp.inf, rest_peak),
+        rest=rest.scaled(jnp.where(ends, 0, 1)),
         bootstrap=(
-            jnp.logaddexp(weighted, jax.nn.logsumexp(log_g + log_weights[:, None], axis=0)),
-            jnp.logaddexp(weights, jax.nn.logsumexp(log_g, axis=0)),
+            weighted.scaled(shrink).add(jnp.sum(g * weights[:, None], axis=0) * grow),
+            of_g.add(jnp.sum(g, axis=0)),
         ),
     )
 
 
 def _summary(totals: _Totals, num_samples: int) -> LogEvidence:
-    inverse_ess = jnp.exp(totals.second - 2 * totals.first)
-    weighted, weights = totals.bootstrap
-    if weights.size:
-        standard_error = jnp.std(weighted - weights, ddof=1)
+    mean = totals.first.value / num_samples
+    relative_variance = totals.spread.value / num_samples / mean**2
+    weighted, of_g = totals.bootstrap
+    if of_g.total.size:
+        standard_error = jnp.std(jnp.log(weighted.value / of_g.value), ddof=1)
     else:
-        standard_error = jnp.sqrt(jnp.maximum(num_samples * inverse_ess - 1, 0) / max(1, num_samples - 1))
-    value = totals.first - math.log(num_samples)
-    sums = zip(totals.groups, bound_sizes(num_samples)[:-1], strict=True)
-    bounds = [log_sum / (num_samples // size) - math.log(size) for log_sum, size in sums]
+        standard_error = jnp.sqrt(relative_variance / max(1, num_samples - 1))
+    value = totals.peak + jnp.log(mean)
+    sizes = np.array(bound_sizes(num_samples)[:-1], int)
+    bounds = totals.groups.value / (num_samples // sizes) - np.log(sizes) + _or_zero(totals.origin)
     return LogEvidence(
         value=value,
         standard_error=standard_error if num_samples > 1 else jnp.full_like(value, jnp.nan),
-        effective_sample_size=1 / inverse_ess,
+        effective_sample_size=num_samples / (1 + relative_variance),
         pareto_k=k_of_tail(totals.largest),
-        bounds=jnp.array([*bounds, value]),
+        bounds=jnp.append(bounds.astype(value.dtype), value),
     )
