@@ -197,7 +197,7 @@ def _latents(latents: Any) -> Iterator[Row]:
         )
         bounds = {"lower": estimate.lower, "upper": estimate.upper, "interval_low": low, "interval_high": high}
         for bound, value in bounds.items():
-            yield Row(f"latents.{name}_{bound}", "", value, **about)
+            yield Row(f"latents.{name}_{bound}", "", value, reason=estimate.warning or "", **about)
 
 
 def _collapse(collapse: Any) -> Iterator[Row]:

@@ -1,7 +1,6 @@
 """Divergences of the aggregate posterior q(z) = E_x[q(z|x)], between an estimate from below and one from above."""
 
 import math
-import statistics
 from functools import partial
 from typing import NamedTuple
 
@@ -9,12 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.special import stdtrit
 
 from .evidence import mean_and_error
 
 _LOG_2PI = math.log(2 * math.pi)
-# 95 %, shared among the at most three one-sided bounds that an interval is made of.
-_Z = statistics.NormalDist().inv_cdf(1 - 0.05 / 3)
+# Of each of the at most three one-sided limits that an interval of 95 % is made of; those of skewed terms miss up to
+# twice as often as they promise.
+_MISSES = 0.01
+# The terms of fewer share too much of their mixture: of 2 and 3 examples of one latent dimension intervals by Student's
+# t held I(x; z) in 83 and 94 of 100 replicates, and of 5 those below hold the marginal KL in 93.
+FEWEST_EXAMPLES = 10
+# A KL's mean has the most skewed error: of fewer examples its limit misses 4 times in 100.
+_FEWEST_OF_BOUND = 30
 _ROUNDING = 1e-4
 
 
@@ -27,8 +33,8 @@ class InformationEstimate(NamedTuple):
       standard_error: of (lower + upper) / 2, over the examples; NaN where `value` is.
       lower: an estimate whose expectation is at most the truth.
       upper: an estimate whose expectation is at least the truth.
-      interval: holds the truth with at least 95 %: `lower` and `upper` with their standard errors, and what else bounds
-        the quantity.
+      interval: holds the truth with at least 95 %: from the limits of `lower` and `upper`, and of what else bounds
+        the quantity. (0, inf) for fewer than `FEWEST_EXAMPLES`, with a warning.
       warning: why `value` is not to be trusted; None where it is.
     """
 
@@ -136,14 +142,15 @@ def bracket(
     The errors are those of means of n independent terms, though all terms share one mixture: an example's own first-
     order effect on the mixture's part, E_q(z)[q(z|x) / q(z)] − 1, is 0 whatever x is.
     """
-    (lower, lower_error), (upper, upper_error) = mean_and_error(lower_terms), mean_and_error(upper_terms)
+    lower, upper = float(np.mean(lower_terms)), float(np.mean(upper_terms))
     middle, error = mean_and_error((lower_terms + upper_terms) / 2)
-    low, high = max(0.0, lower - _Z * lower_error), upper + _Z * upper_error
-    if bound_terms is not None:
-        bound, bound_error = mean_and_error(bound_terms)
-        high = min(high, bound + _Z * bound_error)
-    high = max(low, high)
     num = len(lower_terms)
+    low, high = 0.0, math.inf
+    if num >= FEWEST_EXAMPLES:
+        low, high = max(0.0, -_upper_limit(-lower_terms)), _upper_limit(upper_terms)
+        if bound_terms is not None and num >= _FEWEST_OF_BOUND:
+            high = min(high, _upper_limit(bound_terms))
+        high = max(low, high)
     if saturated:
         warning = (
             f"saturated: {num} examples show at most log {num} = {math.log(num):.2f} nats of I(x; z), which is near or "
@@ -153,6 +160,27 @@ def bracket(
     value, words = min(max(middle, low), high), []
     if middle < -_ROUNDING:
         words.append(f"negative: {middle:.2g} nats, set to {value:.2g}; {num} examples do not tell it from 0")
-    if high - low > 2 * max(0.1, 0.1 * value):
+    if num < FEWEST_EXAMPLES:
+        words.append(f"too few: {num} examples give no interval. Use at least {FEWEST_EXAMPLES}")
+    elif high - low > 2 * max(0.1, 0.1 * value):
         words.append(f"uncertain: {low:.2f} to {high:.2f} nats. Use more examples than {num}")
     return InformationEstimate(value, error, lower, upper, (low, high), "; ".join(words) or None)
+
+
+def _upper_limit(terms: Float[np.ndarray, " n"]) -> float:
+    """Returns the upper limit of the mean of independent terms: Student's, or that corrected for skewness if higher.
+
+    Of terms skewed to the right, as a KL is, a low mean comes with a low standard error, and Student's limit is below
+    the truth too often: for one latent dimension and 30 examples in 7 of 100 cases, not in 1.7.
+
+    Source: Hall 1992, Journal of the Royal Statistical Society B 54(1) (a cubic transformation of the t statistic).
+    """
+    mean, error = mean_and_error(terms)
+    deviations, t = terms - mean, float(stdtrit(len(terms) - 1, 1 - _MISSES))
+    if not np.any(deviations):
+        return mean
+    skewness = float(np.mean(deviations**3) / np.mean(deviations**2) ** 1.5)
+    k = skewness / math.sqrt(len(terms))
+    # The inverse of the transformation, at −t; it is −t itself where there is no skewness.
+    corrected = 3 / k * (float(np.cbrt(1 - k * (t + k / 6))) - 1) if k > 1e-4 else -t
+    return mean + max(t, -corrected) * error
