@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Key
 
-from ..rows import check_rows
+from ..checks import check_rows
 
 
 def check_examples(keys: Key[Array, " n"], xs: Any, what: str, minimum: int = 1) -> int:

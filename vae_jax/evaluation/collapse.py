@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from ..rows import check_rows
+from ..checks import check_rows
 from .latents import LatentStatistics
 
 # Of I(x; z), in nats: what so little information does for the reconstruction is below what is reported of it.

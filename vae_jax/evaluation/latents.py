@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
+from ..checks import check_rows
 from ..distributions import (
     DiagonalNormal,
     Distribution,
@@ -21,7 +22,6 @@ from ..distributions import (
 from ..keys import check_key
 from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
-from ..rows import check_rows
 from .checks import check_examples
 from .evidence import mean_and_error
 from .information import Gaussians, InformationEstimate, aggregate_posterior, bracket

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..rows import check_rows
+from ..checks import check_rows
 
 
 class LinearProbe(NamedTuple):

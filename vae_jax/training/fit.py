@@ -9,9 +9,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
+from ..checks import check_rows
 from ..data import batch_indices
 from ..keys import check_key
-from ..rows import check_rows
 from .loop import non_finite, run_keys
 from .step import LossFn, TrainState, init_state, train_steps
 

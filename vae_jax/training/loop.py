@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int, Key
 
+from ..checks import count_rows
 from ..data import batch_indices
 from ..parallel import ParallelSteps, ask_all
-from ..rows import count_rows
 from .step import TrainState
 
 
