@@ -15,6 +15,7 @@ from ..losses.checks import check_count, check_one_example, check_scalar
 from ..model import VAE, Params
 from .checks import check_examples
 from .pareto import k_of_tail, tail_size
+from .sums import Sum, common_scale, or_zero
 
 
 class LogEvidence(NamedTuple):
@@ -136,26 +137,6 @@ def mean_and_error(estimates: Float[ArrayLike, " n"]) -> tuple[float, float]:
     return float(values.mean()), float(error)
 
 
-class _Sum(NamedTuple):
-    """A running sum, and what its roundings have cost it so far (Knuth's two-sum)."""
-
-    total: Array
-    lost: Array
-
-    @property
-    def value(self) -> Array:
-        return self.total + self.lost
-
-    def add(self, terms: Array) -> "_Sum":
-        total = self.total + terms
-        added = total - self.total
-        error = (self.total - (total - added)) + (terms - added)
-        return _Sum(total, self.lost + jnp.where(jnp.isfinite(total), error, 0))
-
-    def scaled(self, factor: Array) -> "_Sum":
-        return _Sum(self.total * factor, self.lost * factor)
-
-
 class _Totals(NamedTuple):
     """Over the samples of one example so far.
 
@@ -174,14 +155,14 @@ class _Totals(NamedTuple):
     """
 
     peak: Array
-    first: _Sum
-    spread: _Sum
+    first: Sum
+    spread: Sum
     largest: Array
     origin: Array
-    groups: _Sum
+    groups: Sum
     rest_peak: Array
-    rest: _Sum
-    bootstrap: tuple[_Sum, _Sum]
+    rest: Sum
+    bootstrap: tuple[Sum, Sum]
 
 
 @partial(jax.jit, static_argnames=("num_samples", "chunk_size", "num_bootstrap", "mesh"))
@@ -233,7 +214,7 @@ def _nothing(num_samples: int, per_chunk: int, num_bootstrap: int, dtype: Any) -
     sizes, num_largest = bound_sizes(num_samples)[:-1], min(tail_size(num_samples) + 1, num_samples)
     none, zero = (
         (lambda *shape: jnp.full(shape, -jnp.inf, dtype)),
-        (lambda *shape: _Sum(*jnp.zeros((2, *shape), dtype))),
+        (lambda *shape: Sum(*jnp.zeros((2, *shape), dtype))),
     )
     num_longer = sum(size > per_chunk for size in sizes)
     return _Totals(
@@ -249,17 +230,6 @@ def _nothing(num_samples: int, per_chunk: int, num_bootstrap: int, dtype: Any) -
     )
 
 
-def _or_zero(log_weights: Array) -> Array:
-    """−∞ − −∞ is no number; where the largest weight is 0, any scale will do."""
-    return jnp.where(jnp.isfinite(log_weights), log_weights, 0)
-
-
-def _common_scale(peak: Array, other: Array) -> tuple[Array, Array, Array]:
-    """Returns the larger, and the factors that bring sums of weights over e^peak and e^other to it."""
-    largest = jnp.maximum(peak, other)
-    return largest, jnp.exp(peak - _or_zero(largest)), jnp.exp(other - _or_zero(largest))
-
-
 def _add(
     totals: _Totals,
     numbers: Int[Array, " chunk"],
@@ -270,12 +240,12 @@ def _add(
     """With the samples of these consecutive numbers; the weights of those from `num_samples` on are 0."""
     used, done, before = numbers < num_samples, numbers[-1] + 1, numbers[0].astype(log_weights.dtype)
     chunk_peak = jnp.max(log_weights)
-    weights = jnp.exp(log_weights - _or_zero(chunk_peak))
+    weights = jnp.exp(log_weights - or_zero(chunk_peak))
     total, num = jnp.sum(weights), jnp.sum(used, dtype=weights.dtype)
     mean = total / num
     spread = jnp.sum((weights - mean) ** 2, where=used)
 
-    peak, shrink, grow = _common_scale(totals.peak, chunk_peak)
+    peak, shrink, grow = common_scale(totals.peak, chunk_peak)
     first = totals.first.scaled(shrink)
     # Chan, Golub and LeVeque 1983: of two sets, apart from their own spreads, by the distance of their means.
     apart = (mean * grow - first.value / jnp.maximum(before, 1)) ** 2 * (before / (before + num) * num)
@@ -286,12 +256,12 @@ def _add(
     for size in sizes[: len(sizes) - totals.rest_peak.size]:
         whole = log_weights[: len(numbers) // size * size].reshape(-1, size)
         largest = jnp.max(whole, axis=1)
-        log_sums = jnp.log(jnp.sum(jnp.exp(whole - _or_zero(largest)[:, None]), axis=1)) + (largest - _or_zero(origin))
+        log_sums = jnp.log(jnp.sum(jnp.exp(whole - or_zero(largest)[:, None]), axis=1)) + (largest - or_zero(origin))
         inside.append(jnp.sum(log_sums, where=numbers[size - 1 :: size] < num_samples))
     longer = jnp.array(sizes[len(inside) :], numbers.dtype)
-    rest_peak, rest_shrink, rest_grow = _common_scale(totals.rest_peak, chunk_peak)
+    rest_peak, rest_shrink, rest_grow = common_scale(totals.rest_peak, chunk_peak)
     rest, ends = totals.rest.scaled(rest_shrink).add(total * rest_grow), done % longer == 0
-    log_rest = jnp.log(rest.value) + (rest_peak - _or_zero(origin))
+    log_rest = jnp.log(rest.value) + (rest_peak - or_zero(origin))
     across = jnp.where(ends & (done <= num_samples), log_rest, 0)
 
     weighted, of_g = totals.bootstrap
@@ -321,7 +291,7 @@ def _summary(totals: _Totals, num_samples: int) -> LogEvidence:
         standard_error = jnp.sqrt(relative_variance / max(1, num_samples - 1))
     value = totals.peak + jnp.log(mean)
     sizes = np.array(bound_sizes(num_samples)[:-1], int)
-    bounds = totals.groups.value / (num_samples // sizes) - np.log(sizes) + _or_zero(totals.origin)
+    bounds = totals.groups.value / (num_samples // sizes) - np.log(sizes) + or_zero(totals.origin)
     return LogEvidence(
         value=value,
         standard_error=standard_error if num_samples > 1 else jnp.full_like(value, jnp.nan),
