@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..precision import at_least_float32
 from .normal import DiagonalNormal, MultivariateNormal
 from .protocol import Distribution, density_classes
 
@@ -77,19 +78,19 @@ def _rule(q: Distribution, p: Distribution) -> _Rule:
 
 @register_kl(DiagonalNormal, DiagonalNormal, factorises=True)
 def _diagonal_diagonal(q: DiagonalNormal, p: DiagonalNormal) -> Float[Array, "*event"]:
-    ratio = jnp.broadcast_to(q.scale / p.scale, q.event_shape)
+    q_mean, q_scale, p_mean, p_scale = at_least_float32(q.mean, q.scale, p.mean, p.scale)
+    ratio = jnp.broadcast_to(q_scale / p_scale, q.event_shape)
     # Not log(ratio), which is −∞, with a NaN for its gradient, where the ratio of two good scales underflows.
-    log_ratio = jnp.broadcast_to(jnp.log(q.scale) - jnp.log(p.scale), q.event_shape)
-    return 0.5 * (ratio**2 - 1.0 + ((q.mean - p.mean) / p.scale) ** 2) - log_ratio
+    log_ratio = jnp.broadcast_to(jnp.log(q_scale) - jnp.log(p_scale), q.event_shape)
+    return 0.5 * (ratio**2 - 1.0 + ((q_mean - p_mean) / p_scale) ** 2) - log_ratio
 
 
 @register_kl(MultivariateNormal, MultivariateNormal)
 def _full_full(q: MultivariateNormal, p: MultivariateNormal) -> Float[Array, ""]:
-    whitened = jax.scipy.linalg.solve_triangular(
-        p.scale_tril, jnp.column_stack([q.scale_tril, q.mean - p.mean]), lower=True
-    )
-    log_det_ratio = jnp.sum(jnp.log(jnp.diag(p.scale_tril)) - jnp.log(jnp.diag(q.scale_tril)))
-    return 0.5 * (jnp.sum(whitened**2) - q.mean.size) + log_det_ratio
+    q_mean, q_tril, p_mean, p_tril = at_least_float32(q.mean, q.scale_tril, p.mean, p.scale_tril)
+    whitened = jax.scipy.linalg.solve_triangular(p_tril, jnp.column_stack([q_tril, q_mean - p_mean]), lower=True)
+    log_det_ratio = jnp.sum(jnp.log(jnp.diag(p_tril)) - jnp.log(jnp.diag(q_tril)))
+    return 0.5 * (jnp.sum(whitened**2) - q_mean.size) + log_det_ratio
 
 
 @register_kl(MultivariateNormal, DiagonalNormal)
