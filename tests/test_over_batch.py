@@ -171,6 +171,8 @@ def test_a_distribution_that_is_no_pytree_serves_as_posterior():
     """Whatever has `sample` and `log_prob` works; what cannot leave a vmap is not among the terms."""
 
     class Bare:
+        reparameterized = True
+
         def __init__(self, normal):
             self.sample, self.log_prob = normal.sample, normal.log_prob
 

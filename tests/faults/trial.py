@@ -23,7 +23,7 @@ _RUN = (
 # Evaluations and checkpoints at steps that meet only now and then, so that all orders of the two occur.
 _ONE = (
     *_RUN,
-    "--config.training.num_steps=240",
+    "--config.training.num_steps=120",
     "--config.training.log_every=10",
     "--config.training.eval_every=30",
     "--config.training.checkpoint_every=20",
