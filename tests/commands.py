@@ -56,6 +56,11 @@ def forget_what_was_compiled() -> None:
         shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
+def own_compiled() -> Path:
+    """Returns where this process keeps what it compiles: an entry that another one is writing would be read half."""
+    return _COMPILED / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+
+
 def environment(*, devices: int = 1) -> dict[str, str]:
     return {**os.environ, **_CACHE, "XLA_FLAGS": xla_flags(devices), "JAX_PLATFORMS": "cpu"}
 
