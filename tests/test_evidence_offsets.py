@@ -12,6 +12,7 @@ from tests.test_evidence import pareto_k_of
 from vae_jax import VAE, evaluation
 from vae_jax.distributions import standard_normal
 from vae_jax.evaluation import LogEvidence
+from vae_jax.evaluation.sums import Sum
 
 OFFSETS = np.array([0, -6000, -25_000, 100_000, -1_000_000], np.float32)
 SPREAD = np.float32(0.1)
@@ -91,3 +92,11 @@ def test_weights_of_zero_count_as_samples():
     np.testing.assert_allclose(drawn.value, -6000 + np.log(num / 100), atol=3e-4)
     assert np.all(np.asarray(drawn.bounds)[:, 0] == -np.inf)
     assert not np.isnan(np.asarray(drawn.bounds)).any()
+
+
+def test_a_sum_keeps_terms_below_half_a_unit_of_its_total():
+    """2²⁴ + 1 is 2²⁴ in float32, a thousand times over."""
+    total = Sum(jnp.float32(2**24), jnp.float32(0))
+    for _ in range(1000):
+        total = total.add(jnp.float32(1))
+    assert float(total.value) == 2**24 + 1000
