@@ -39,7 +39,8 @@ MODEL = VAE(
 
 def negative_elbo(axis_name: str | None) -> training.LossFn:
     """A mean over examples, with dynamic binarisation inside."""
-    return partial(_binarized, losses.over_batch(losses.negative_elbo, axis_name=axis_name))
+    loss = partial(_binarized, losses.over_batch(losses.negative_elbo, axis_name=axis_name))
+    return losses.mean_over_examples(loss)
 
 
 def free_bits(axis_name: str | None) -> training.LossFn:

@@ -43,7 +43,7 @@ def have_both(bound: str, options: dict, other: str, size: int, gradient: str) -
     """Whether both bounds have that gradient there."""
     legal = losses.legal_combinations()
     infinite = math.isinf(options.get("alpha", 0.0)) and gradient == "doubly_reparameterized"
-    too_few = gradient == "vimco" and size < 2
+    too_few = gradient == "vimco" and size // options.get("num_groups", 1) < 2
     return gradient in legal[bound] and gradient in legal[other] and not (infinite or too_few)
 
 

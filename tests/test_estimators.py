@@ -140,16 +140,19 @@ def leave_one_out(name: str, l: np.ndarray, options: dict) -> np.ndarray:
     }[name]()
 
 
-def vimco(l: np.ndarray) -> np.ndarray:
-    """The bound with the geometric mean of the other weights in the place of w_k."""
-    replaced = lambda k: np.append(without(l, k), without(l, k).mean())
-    return np.array([log_mean_exp(replaced(k)) for k in range(l.size)])
+def vimco_signals(name: str, l: np.ndarray, options: dict) -> np.ndarray:
+    """V(l) − V(l with the mean of the others in the place of l_k), V being the bound of a group."""
+    of_group = {"miwae": "iwae", "piwae": "iwae"}.get(name, name)
+
+    def signals(l: np.ndarray) -> np.ndarray:
+        instead = [np.append(without(l, k), without(l, k).mean()) for k in range(l.size)]
+        return np.array([bound_of(of_group, l, options) - bound_of(of_group, row, options) for row in instead])
+
+    return signals(l) if of_group == name else in_groups(signals, l)
 
 
 def guesses(case: Case, l: np.ndarray) -> Any:
     baseline = case.options.get("baseline")
-    if case.gradient == "vimco":
-        return vimco(l) if case.bound == "iwae" else in_groups(vimco, l)
     if baseline == "leave_one_out":
         return leave_one_out(case.bound, l, case.options)
     if baseline is None:
@@ -173,6 +176,8 @@ def coefficients(case: Case, l: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
             return theta, doubly_weights(case.bound, l, case.options), none
         case "naive":
             return theta, none, -beta * phi
+        case "vimco":
+            return theta, none, vimco_signals(case.bound, l, case.options) - beta * phi
         case _:
             return theta, none, signals(case.bound, l, case.options) - guesses(case, l) - beta * phi
 

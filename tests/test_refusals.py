@@ -47,8 +47,11 @@ def test_legal_combinations_are_exactly_those_that_do_not_raise(bound, gradient)
         ("piwae", {"num_samples": 2, "gradient": "vimco"}, "at least two samples in every group"),
         ("miwae", {"num_samples": 2, "gradient": "score_function", "baseline": "leave_one_out"}, "in every group"),
         ("renyi", {"alpha": math.nan}, "alpha must be a Python number"),
-        ("renyi", {"alpha": math.inf, "gradient": "doubly_reparameterized"}, "has no gradient"),
-        ("renyi", {"gradient": "vimco"}, "has no gradient 'vimco'; it has pathwise"),
+        (
+            "renyi",
+            {"alpha": math.inf, "gradient": "doubly_reparameterized"},
+            "has no gradient 'doubly.*; it has pathwise",
+        ),
         *(("ciwae", {"elbo_weight": weight}, "elbo_weight must lie in") for weight in (-0.1, 1.1, math.nan)),
         *((bound, {"gradient": "pathwize"}, "Did you mean 'pathwise'.*Known: pathwise, stick") for bound in BOUNDS),
         ("iwae", {"baseline": "leave_one_out"}, "gradient='pathwise' takes no baseline"),

@@ -171,6 +171,7 @@ def test_metrics_of_low_precision_are_summed_in_float32(microbatches):
     rows = np.zeros(1000, np.int32)
     terms = lambda xs: Diagnostics(jnp.ones(len(xs), jnp.bfloat16) / 3, xs, None, jnp.arange(len(xs)), {})
     loss = lambda params, keys, xs: (jnp.sum(params) * 300, terms(xs))
+    loss = losses.mean_over_examples(loss)
     state, metrics = moved(loss, jnp.ones(2, jnp.float16), rows, microbatches=microbatches)
     assert state.params.dtype == jnp.float16
     assert {value.dtype for value in metrics.values()} == {np.dtype(np.float32)}
@@ -182,7 +183,8 @@ def test_metrics_of_low_precision_are_summed_in_float32(microbatches):
 @pytest.mark.parametrize("microbatches", [1, 5])
 def test_a_step_promotes_no_types_by_itself(microbatches):
     options = {"average_decay": 0.9, "microbatches": microbatches, "skip_nonfinite": True}
-    step = partial(training.train_step, loss_fn=exact_loss, optimizer=SGD, **options)
+    loss = losses.mean_over_examples(exact_loss)
+    step = partial(training.train_step, loss_fn=loss, optimizer=SGD, **options)
     with jax.numpy_dtype_promotion("strict"):
         jax.eval_shape(step, state_at(ORACLE.params, average=True), key(), XS[ROWS], jnp.asarray(ROWS))
 
@@ -313,7 +315,7 @@ def test_microbatches_report_the_means_over_the_whole_batch():
     rows = np.array([4, 0, 9, 2], np.int32)
     terms = lambda xs: Diagnostics(xs[:, 0], xs, None, jnp.arange(len(xs)), {})
     loss = lambda params, keys, xs: (jnp.sum(params) * jnp.mean(xs), terms(xs))
-    _, metrics = moved(loss, jnp.ones(2), rows, microbatches=2)
+    _, metrics = moved(losses.mean_over_examples(loss), jnp.ones(2), rows, microbatches=2)
     assert set(metrics) == {"loss", "gradient_norm", "reconstruction"}
     np.testing.assert_allclose(metrics["reconstruction"], XS[rows, 0].mean(dtype=np.float64), rtol=1e-6)
     np.testing.assert_allclose(metrics["gradient_norm"], np.sqrt(2) * abs(XS[rows].mean(dtype=np.float64)), rtol=1e-5)
@@ -323,13 +325,20 @@ def test_microbatches_report_the_means_over_the_whole_batch():
 def test_microbatches_of_a_loss_of_the_whole_batch_are_refused(options):
     """However its options are bound."""
     loss = partial(partial(losses.over_batch(losses.negative_elbo, **options), vae=ORACLE.vae), kl="analytic")
-    with pytest.raises(ValueError, match="microbatches are for a loss that is a mean over examples"):
+    with pytest.raises(ValueError, match="a mean over examples; this one has `add` or `replace`"):
         moved(loss, ORACLE.params, ROWS[:4], microbatches=2)
+
+
+def test_microbatches_of_a_loss_that_does_not_say_what_it_is_are_refused():
+    """A function around a batch's loss hides whether its value is a mean over examples."""
+    inner = partial(losses.over_batch(losses.negative_elbo, replace=losses.free_bits(0.1)), vae=ORACLE.vae)
+    with pytest.raises(ValueError, match=r"which this function does not say: .* losses\.mean_over_examples"):
+        moved(lambda params, keys, xs: inner(params, keys, xs), ORACLE.params, ROWS[:4], microbatches=2)
 
 
 def test_microbatches_of_uneven_size_are_refused():
     with pytest.raises(ValueError, match="a device's batch of 5 cannot be divided into 2 microbatches"):
-        moved(exact_loss, ORACLE.params, microbatches=2)
+        moved(losses.mean_over_examples(exact_loss), ORACLE.params, microbatches=2)
 
 
 NOT_FINITE = {

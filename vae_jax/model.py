@@ -20,13 +20,15 @@ class VAE:
     """Four pure functions, written with whatever one likes, each for ONE example; batch with `jax.vmap`.
 
     It is static to JAX: a VAE passes unmarked through `jit`, `vmap` and `grad`, and equal ones compile once.
-    In a conditional VAE the last three take one more argument; see `condition`.
+    A VAE with `given` is conditional: its other three functions take c as one more argument, and an example is
+    whatever `given` makes x and c from. Every loss and estimate takes it as it takes any other.
 
     Attributes:
       init: key -> params, a pytree of arrays holding θ and φ.
-      encode: (params, x) -> q(z|x).
-      decode: (params, z) -> p(x|z).
-      prior: (params,) -> p(z).
+      encode: (params, x) -> q(z|x), or (params, x, c) -> q(z|x, c).
+      decode: (params, z) -> p(x|z), or (params, z, c) -> p(x|z, c).
+      prior: (params,) -> p(z), or (params, c) -> p(z|c).
+      given: example -> (x, c) in a conditional VAE; None where an example is x itself.
     """
 
     init: Callable[..., Params]
@@ -34,14 +36,18 @@ class VAE:
     encode: Callable[..., Any]
     decode: Callable[..., Any]
     prior: Callable[..., Any]
+    given: Callable[[Any], tuple[Any, Any]] | None = None
+
+    def at(self, example: Any) -> tuple[Any, "VAE"]:
+        """Returns x and the VAE of x: of an `example` that holds c too, with c closed over."""
+        if self.given is None:
+            return example, self
+        x, c = self.given(example)
+        return x, condition(self, c)
 
 
 def condition(vae: VAE, c: Any) -> VAE:
-    """The VAE of x given c: q(z|x, c), p(x|z, c) and p(z|c) with `c` closed over.
-
-    Use it inside `jax.vmap`, on one example's c; every loss then works unchanged:
-    `over_batch(lambda params, key, xc: negative_elbo(params, key, xc[0], vae=condition(vae, xc[1])))`.
-    """
+    """Returns the VAE of x given this one c: q(z|x, c), p(x|z, c) and p(z|c) with `c` closed over."""
     return VAE(
         init=vae.init,
         encode=lambda params, x: vae.encode(params, x, c),

@@ -116,8 +116,7 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
         batch_loss = losses.over_batch(bound, replace=replace, axis_name=axis_name)
         return batch_loss(params, noise_keys, xs, vae=vae, **now)
 
-    loss_fn.of_whole_batch = options.free_bits > 0  # pyright: ignore[reportFunctionMemberAccess]
-    return loss_fn
+    return losses.BatchLoss(loss_fn, is_mean=not options.free_bits)
 
 
 def _check_used(options: Loss, used: tuple[str, ...]) -> None:

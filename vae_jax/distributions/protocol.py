@@ -57,7 +57,7 @@ def stated_reparameterized(distribution: Distribution) -> bool | None:
     return None
 
 
-def density_classes(distribution: Distribution) -> list[type]:
+def density_classes(distribution: Any) -> list[type]:
     """Returns the classes whose density the distribution has, the nearest first.
 
     They are its own class and those above it whose `log_prob` it inherits: what is known of their densities, a KL for

@@ -1,5 +1,6 @@
 """Bounds on log p(x) from below and above, by annealed importance sampling."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,8 @@ from jaxtyping import Array, Float, Key
 from ..distributions import Distribution
 from ..distributions.protocol import stated_reparameterized
 from ..keys import check_key
-from ..losses.checks import check_count, check_one_example, check_scalar
+from ..losses.checks import check_count
+from ..losses.example import Example, examples_of
 from ..model import VAE, Params
 from ..names import check_name
 from .checks import check_examples
@@ -103,7 +105,7 @@ def annealed_log_evidence(
       params: the model's parameters.
       keys: one typed key per example, `jax.random.split(key, n)`.
       xs: n examples, with a leading axis.
-      vae: the model. With start="prior" and a reparameterised prior, `encode` is not used.
+      vae: the model.
       num_temperatures: T, at least 1; T = 1 is importance sampling from p₀.
       num_chains: K, at least 1, independent of each other.
       num_leapfrog: steps of a transition's trajectory.
@@ -145,7 +147,7 @@ def bidirectional_log_evidence(
     Args:
       params: the model's parameters.
       keys: one typed key per example to simulate.
-      vae: the model. With start="prior" and a reparameterised prior, `encode` is not used.
+      vae: the model.
       num_temperatures: T, at least 1.
       num_chains: K, at least 1, for either direction.
       num_leapfrog: steps of a transition's trajectory.
@@ -153,7 +155,7 @@ def bidirectional_log_evidence(
       chunk_size: chains computed at once.
 
     Raises:
-      ValueError: for a count below 1, an unknown `start`, no axis of keys, or a discrete latent.
+      ValueError: for a count below 1, an unknown `start`, no axis of keys, a conditional VAE, or a discrete latent.
       TypeError: for raw uint32 keys.
 
     Source: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543; Wu et al. 2017, arXiv:1611.04273.
@@ -161,6 +163,11 @@ def bidirectional_log_evidence(
     options = _check_options(num_temperatures, num_chains, num_leapfrog, start, chunk_size)
     if np.ndim(keys) == 0:
         raise ValueError("bidirectional_log_evidence needs an axis of keys, one for each example to simulate")
+    if vae.given is not None:
+        raise ValueError(
+            "bidirectional_log_evidence simulates x, and a conditional VAE's x needs a c: give it one with "
+            "vae=vae_jax.condition(vae, c)"
+        )
     return _bidirectional(params, keys, vae=vae, **options)
 
 
@@ -193,11 +200,12 @@ def _annealed(
     start: str,
     chunk_size: int,
 ) -> AnnealedEvidence:
+    at = examples_of(vae, params)
+
     def one(example: tuple[Key[Array, ""], Any]) -> AnnealedEvidence:
         key, x = example
-        check_key(key)
+        base, log_ratio = _path(at(key, x), start)
         pilot_key, z_key, chains_key = jax.random.split(key, 3)
-        base, log_ratio = _path(vae, params, x, start)
         schedule = _pilot(pilot_key, base, log_ratio, num_temperatures, num_leapfrog)
         z = jax.vmap(base.sample)(jax.random.split(z_key, num_chains))
         anneal = partial(_anneal, base=base, log_ratio=log_ratio, num_leapfrog=num_leapfrog)
@@ -213,12 +221,15 @@ def _annealed(
 def _bidirectional(
     params, keys, *, vae: VAE, num_temperatures: int, num_chains: int, num_leapfrog: int, start: str, chunk_size: int
 ) -> BidirectionalEvidence:
+    prior = vae.prior(params)
+    at = examples_of(dataclasses.replace(vae, prior=lambda params: prior), params)
+
     def one(key: Key[Array, ""]) -> BidirectionalEvidence:
         check_key(key)
         exact_key, x_key, pilot_key, z_key, chains_key = jax.random.split(key, 5)
-        exact_z = vae.prior(params).sample(exact_key)
+        exact_z = prior.sample(exact_key)
         x = vae.decode(params, exact_z).sample(x_key)
-        base, log_ratio = _path(vae, params, x, start)
+        base, log_ratio = _path(at(key, x), start)
         # It sees x but not the exact z, from which the chains back would otherwise be no longer invariant.
         schedule = _pilot(pilot_key, base, log_ratio, num_temperatures, num_leapfrog)
         z = jax.vmap(base.sample)(jax.random.split(z_key, num_chains))
@@ -235,25 +246,17 @@ def _bidirectional(
         return jax.lax.map(one, keys, batch_size=max(1, chunk_size // (2 * num_chains)))
 
 
-def _path(vae: VAE, params: Params, x: Any, start: str) -> tuple[Distribution, _LogDensity]:
+def _path(of_x: Example, start: str) -> tuple[Distribution, _LogDensity]:
     """p₀, and z -> log p(x, z) − log p₀(z)."""
-    prior = vae.prior(params)
     # A mixture is a continuous prior that is not reparameterised; a reparameterised q(z|x) then shows that z is real.
-    if not stated_reparameterized(prior) and not stated_reparameterized(vae.encode(params, x)):
+    if not stated_reparameterized(of_x.prior) and not stated_reparameterized(of_x.q):
         raise ValueError(
             "annealing moves z by Hamiltonian Monte Carlo, which needs a continuous latent: neither q(z|x) nor the "
             "prior is reparameterised. Use log_evidence, or state `reparameterized = True` on the class of one that is"
         )
-    if start == "prior":
-        base, log_ratio = prior, lambda z: vae.decode(params, z).log_prob(x)
-    else:
-        base = vae.encode(params, x)
-        log_ratio = lambda z: vae.decode(params, z).log_prob(x) + prior.log_prob(z) - base.log_prob(z)
-        check_one_example(base, prior, jax.random.key(0))
-    z = jax.eval_shape(base.sample, jax.random.key(0))
-    check_scalar(jax.eval_shape(base.log_prob, z), "q(z|x) or p(z)")
-    check_scalar(jax.eval_shape(log_ratio, z), "p(x|z), p(z) or q(z|x)")
-    return base, log_ratio
+    if start == "posterior":
+        return of_x.q, lambda z: of_x.densities(z).log_weights()
+    return of_x.prior, lambda z: of_x.densities(z).log_likelihood
 
 
 def _temperatures(num_temperatures: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from .. import parallel
-from ..keys import check_key
-from ..losses.checks import check_count, check_one_example, check_scalar
+from ..losses.checks import check_count
+from ..losses.example import examples_of
 from ..model import VAE, Params
 from .checks import check_examples
 from .pareto import k_of_tail, tail_size
@@ -181,18 +181,16 @@ def _of_examples(
     num_chunks = -(-num_samples // per_chunk)
     numbers = jnp.arange(num_chunks * per_chunk).reshape(num_chunks, per_chunk)
 
+    at = examples_of(vae, params)
+
     def one(example: tuple[Key[Array, ""], Any]) -> LogEvidence:
         key, x = example
-        check_key(key)
-        q, prior = vae.encode(params, x), vae.prior(params)
-        check_one_example(q, prior, key)
+        of_x = at(key, x)
         # No sample's own key is of this number.
         bootstrap_key = jax.random.fold_in(key, num_samples)
 
         def log_weight(number: Int[Array, ""]) -> Float[Array, ""]:
-            z = q.sample(jax.random.fold_in(key, number))
-            log_weight = vae.decode(params, z).log_prob(x) + (prior.log_prob(z) - q.log_prob(z))
-            check_scalar(log_weight, "p(x|z), p(z) or q(z|x)")
+            log_weight = of_x.densities(of_x.q.sample(jax.random.fold_in(key, number))).log_weights()
             return jnp.where(number < num_samples, log_weight, -jnp.inf)
 
         def draw_g(number: Int[Array, ""]) -> Float[Array, " replicates"]:

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..distributions import DiagonalNormal, MultivariateNormal, is_gaussian
-from ..keys import check_key
 from ..losses import negative_elbo
-from ..losses.checks import check_count, check_one_example, check_scalar
+from ..losses.checks import check_count
+from ..losses.example import examples_of
 from ..model import VAE, Params
 from ..names import check_name
 from .checks import check_examples
@@ -139,32 +139,30 @@ def _gaps(
     num_samples: int,
     chunk_size: int,
 ) -> InferenceGaps:
+    at = examples_of(vae, params)
+
     def one(example: tuple[Key[Array, ""], Any, Any]) -> InferenceGaps:
         key, x, evidence = example
-        check_key(key)
+        of_x = at(key, x)
         refine_key, samples_key = jax.random.split(key)
-        q, prior = vae.encode(params, x), vae.prior(params)
-        check_one_example(q, prior, key)
-        start, member = _family(q, family)
-        of_the_example = VAE(
+        start, member = _family(of_x.q, family)
+        refined = VAE(
             init=vae.init,
             encode=lambda coordinates, x: member(coordinates),
-            decode=lambda coordinates, z: vae.decode(params, z),
-            prior=lambda coordinates: prior,
+            decode=lambda coordinates, z: of_x.decode(z),
+            prior=lambda coordinates: of_x.prior,
         )
-        loss = partial(negative_elbo, vae=of_the_example, num_samples=samples_per_step, gradient="sticking_the_landing")
-        best, halfway = _minimise(loss, start, refine_key, x, learning_rate, num_steps)
-        posteriors = (q, member(best), member(halfway))
+        loss = partial(negative_elbo, vae=refined, num_samples=samples_per_step, gradient="sticking_the_landing")
+        best, halfway = _minimise(loss, start, refine_key, of_x.x, learning_rate, num_steps)
+        posteriors: tuple[Any, ...] = (of_x.q, member(best), member(halfway))
 
         def log_weights(sample: Int[Array, ""]) -> tuple[Float[Array, ""], ...]:
-            noise = q.noise(jax.random.fold_in(samples_key, sample))
-            return tuple(log_weight(of, noise) for of in posteriors)
+            noise = of_x.q.noise(jax.random.fold_in(samples_key, sample))
+            return tuple(log_weight(q, noise) for q in posteriors)
 
-        def log_weight(of: _Gaussian, noise: Float[Array, " d"]) -> Float[Array, ""]:
-            z, log_q = of.transform(noise)
-            value = vae.decode(params, z).log_prob(x) + prior.log_prob(z) - log_q
-            check_scalar(value, "p(x|z) or p(z)")
-            return value
+        def log_weight(q: _Gaussian, noise: Float[Array, " d"]) -> Float[Array, ""]:
+            z, log_q = q.transform(noise)
+            return of_x.densities(z, lambda z: log_q).log_weights()
 
         log_w, log_w_best, log_w_half = jax.lax.map(log_weights, jnp.arange(num_samples), batch_size=samples_per_step)
         return _summary(log_w, log_w_best, log_w_half, evidence, member(best))

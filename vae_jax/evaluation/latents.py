@@ -19,8 +19,8 @@ from ..distributions import (
     kl_divergence,
     kl_per_dimension,
 )
-from ..keys import check_key
-from ..losses.checks import check_count, check_one_example, check_scalar
+from ..losses.checks import check_count, check_scalar
+from ..losses.example import examples_of
 from ..model import VAE, Params
 from .checks import check_examples
 from .evidence import mean_and_error
@@ -154,17 +154,18 @@ class _AtExamples(NamedTuple):
 
 @partial(jax.jit, static_argnames=("chunk_size",))
 def _posteriors(params, keys, xs, *, vae: VAE, chunk_size: int) -> _AtExamples:
+    at = examples_of(vae, params)
+
     def one(example: tuple[Key[Array, ""], Any]):
         key, x = example
-        check_key(key)
-        q, prior = vae.encode(params, x), vae.prior(params)
+        of_x = at(key, x)
+        q, prior = of_x.q, of_x.prior
         marginals, prior_marginals = _marginals(q), _marginals(prior)
         if marginals is None:
             raise ValueError(
                 "latent_statistics needs a Gaussian q(z|x), DiagonalNormal or MultivariateNormal, whose density it can "
                 f"take at the samples of all examples; got {type(q).__name__}"
             )
-        check_one_example(q, prior, key)
         z = q.sample(key)
         log_posterior, log_prior = q.log_prob(z), prior.log_prob(z)
         check_scalar(log_prior, "p(z)")

@@ -1,9 +1,19 @@
 """Bounds on the evidence as pure losses of ONE example, and what makes a batch's loss of them."""
 
+from .batch import BatchLoss as BatchLoss
+from .batch import mean_over_examples as mean_over_examples
 from .batch import over_batch as over_batch
-from .combinations import legal_combinations as legal_combinations
-from .elbo import negative_elbo as negative_elbo
-from .estimators import GRADIENTS as GRADIENTS
+from .bounds import GRADIENTS as GRADIENTS
+from .bounds import Bound as Bound
+from .bounds import ciwae as ciwae
+from .bounds import elbo as elbo
+from .bounds import iwae as iwae
+from .bounds import legal_combinations as legal_combinations
+from .bounds import miwae as miwae
+from .bounds import piwae as piwae
+from .bounds import renyi as renyi
+from .estimators import negative_bound as negative_bound
+from .evidence_lower_bound import negative_elbo as negative_elbo
 from .importance import negative_ciwae as negative_ciwae
 from .importance import negative_iwae as negative_iwae
 from .importance import negative_miwae as negative_miwae

@@ -24,18 +24,24 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     return count
 
 
-def check_one_example(q: Distribution, prior: Distribution, key: jax.Array) -> None:
+def check_one_example(q: Distribution, prior: Distribution) -> None:
     """Raises `ValueError` unless samples of q(z|x) and of the prior have one shape.
 
     A batch passed as one example gives a q with an extra axis, which broadcasts against the prior into a number
     that looks like a loss.
     """
-    q_shape, prior_shape = (jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(d.sample, key)) for d in (q, prior))
+    q_shape, prior_shape = (sample_shape(d) for d in (q, prior))
     if q_shape != prior_shape:
         raise ValueError(
             f"a sample of q(z|x) has shape {q_shape}, but one of the prior has {prior_shape}. A loss takes ONE example "
             "x; for a batch use losses.over_batch(loss)(params, keys, xs, ...)"
         )
+
+
+def sample_shape(distribution: Distribution) -> Any:
+    """Returns the shape of a sample, a pytree where the sample is one."""
+    sample = jax.eval_shape(distribution.sample, jax.eval_shape(lambda: jax.random.key(0)))
+    return jax.tree.map(lambda leaf: leaf.shape, sample)
 
 
 def check_scalar(log_density: Any, name: str) -> None:

@@ -1,67 +1,74 @@
-"""Gradient estimators, each one surrogate with stopped coefficients.
+"""Gradient estimators of bounds, each one surrogate with stopped coefficients.
 
-With l_k = log w_k of the samples stopped, every estimator of the gradient of a bound is a choice of a_k on
-∂θ log p(x, z_k), of a weight on the path z_k(φ) under a frozen q, and of c_k on ∂φ log q(z_k|x), z_k stopped.
+With the log-weights l_k of the samples stopped, every estimator of the gradient of a bound V(l) is a choice of weights
+on ∂ log p(x, z_k) at a fixed z_k, on the path z_k(φ) under a fixed q, and on ∂φ log q(z_k|x) at a fixed z_k.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from ..distributions import Distribution, is_reparameterized
-from ..keys import check_key
+from ..distributions import Distribution, has_closed_form_kl, is_reparameterized, kl_divergence
 from ..model import VAE, Params
 from ..names import check_name
-from .checks import check_count, check_one_example
-from .samples import Densities, densities, make_terms, over_samples
+from .bounds import GRADIENTS, Bound, LogWeights
+from .checks import check_count, without_kl
+from .example import Example, examples_of, over_samples
 from .terms import Terms
 
-LogWeights = Float[Array, " K"]
 Baseline = str | ArrayLike | None
 
-GRADIENTS = ("pathwise", "sticking_the_landing", "doubly_reparameterized", "score_function", "vimco", "naive")
 _ON_THE_PATH = GRADIENTS[:3]
 
 
-@dataclasses.dataclass(frozen=True)
-class Bound:
-    """A bound as a function of the log-weights l[K], and what its gradient estimators are made of.
+@without_kl
+def negative_bound(
+    params: Params,
+    key: Key[Array, ""],
+    x: Any,
+    *,
+    vae: VAE,
+    bound: Bound,
+    num_samples: int = 50,
+    gradient: str = "pathwise",
+    baseline: Baseline = None,
+) -> tuple[Float[Array, ""], Terms]:
+    """Returns minus `bound` for ONE example x, in nats, and its `Terms`.
 
-    Attributes:
-      name: as in `negative_<name>`.
-      value: l -> the bound.
-      theta: l -> a, the weights of ∂θ log p(x, z_k): ∂value/∂l.
-      doubly: l -> r, by which the weights of the path change where the score is reparameterised too; None where it
-        cannot be.
-      signal: l -> s, the learning signals: E[Σ_k s_k ∂φ log q(z_k) + ∂φ value] is the gradient.
-      others: l -> a guess of each s_k from the other samples alone, the leave-one-out baseline.
-      vimco: l -> VIMCO's guess; None where the bound has none.
-      phi: l -> b, the weights of the path; None where they are a.
-      num_groups: M, into which the samples are divided.
+    Args:
+      params: the pytree that `vae.init` returned.
+      key: a typed PRNG key.
+      x: one example.
+      vae: the model.
+      bound: of `losses.elbo`, `iwae`, `renyi`, `miwae`, `piwae` or `ciwae`, or a `losses.Bound` of one's own.
+      num_samples: K, the samples of all groups.
+      gradient: one of `bound.gradients`. "pathwise" is the derivative of the bound, of any order. The others are first
+        derivatives; with l the log-weights, V the bound and z_k stopped where not said otherwise,
+        "sticking_the_landing": Σ_k ∂V/∂l_k ∂l_k along the path, under a fixed q;
+        "doubly_reparameterized": that with ∂V/∂l_k − ∂²V/∂l_k² as the path's weight;
+        "score_function": Σ_k (V(l) − baseline_k) ∂φ log q(z_k) + ∂V;
+        "vimco": that, with V at the mean of the others in the place of l_k as the baseline;
+        "naive": ∂V alone, which is wrong for φ (E9).
+      baseline: for "score_function": None for 0, one number near the bound, or "leave_one_out" for V of the other
+        samples of the group.
+
+    Raises:
+      ValueError: for a batch in place of one example, an illegal combination or argument, a gradient along the path
+        where q is not reparameterised, or a log-density that is not a scalar.
+      TypeError: for a raw uint32 key; for a second derivative of another gradient than "pathwise".
+
+    Source: of the bounds, see each; Roeder et al. 2017, arXiv:1703.09194; Tucker et al. 2019, arXiv:1810.04152;
+    Mnih and Rezende 2016, arXiv:1602.06725; Kool, van Hoof and Welling 2019, Buy 4 REINFORCE samples, get a baseline
+    for free.
     """
-
-    name: str
-    value: Callable[[LogWeights], Float[Array, ""]]
-    theta: Callable[[LogWeights], LogWeights]
-    doubly: Callable[[LogWeights], LogWeights] | None
-    signal: Callable[[LogWeights], LogWeights]
-    others: Callable[[LogWeights], LogWeights]
-    vimco: Callable[[LogWeights], LogWeights] | None = None
-    phi: Callable[[LogWeights], LogWeights] | None = None
-    num_groups: int = 1
-
-    @property
-    def gradients(self) -> tuple[str, ...]:
-        """The legal estimators."""
-        without = {"vimco": self.vimco, "doubly_reparameterized": self.doubly}
-        return tuple(name for name in GRADIENTS if without.get(name, name) is not None)
+    return estimate(params, key, x, vae=vae, bound=bound, num_samples=num_samples, gradient=gradient, baseline=baseline)
 
 
-def bound_loss(
+def estimate(
     params: Params,
     key: Key[Array, ""],
     x: Any,
@@ -70,97 +77,98 @@ def bound_loss(
     bound: Bound,
     num_samples: int,
     gradient: str,
-    baseline: Baseline = None,
+    baseline: Baseline,
     beta: Any = 1.0,
 ) -> tuple[Float[Array, ""], Terms]:
-    """(−bound, terms), whose gradient is what the estimator defines.
-
-    Raises:
-      ValueError: for an illegal combination or argument, a batch in place of one example, a gradient along the path
-        where q is not reparameterised, or a log-density that is not a scalar.
-      TypeError: for a raw uint32 key.
-    """
-    check_key(key)
+    """`negative_bound`, of log-weights whose log q(z|x) − log p(z) has the weight β."""
     num_samples = check_count(num_samples, "num_samples")
     if num_samples % bound.num_groups:
         raise ValueError(
             f"num_samples={num_samples} cannot be divided into num_groups={bound.num_groups} groups of the same size; "
             "it counts the samples of all groups"
         )
-    check_combination(bound.name, bound.gradients, gradient, baseline, num_samples // bound.num_groups)
-    q, prior = vae.encode(params, x), vae.prior(params)
-    check_one_example(q, prior, key)
-    check_path(q, gradient)
-    z = over_samples(q.sample, jax.random.split(key, num_samples))
-    # The same numbers with every gradient stopped: XLA computes them once.
-    frozen = jax.lax.stop_gradient(params)
-    still = jax.lax.stop_gradient(z)
-    q_frozen = vae.encode(frozen, x)
+    _check_combination(bound, gradient, baseline, num_samples // bound.num_groups)
+    at = examples_of(vae, params)(key, x)
+    _check_path(at.q, gradient)
+    z = over_samples(at.q.sample, jax.random.split(key, num_samples))
+    if gradient == "pathwise" and bound.theta_in_groups:
+        return _bound_itself(at, bound, z, beta)
     if gradient in _ON_THE_PATH:
-        at, surrogate, log_weights = _along_path(params, frozen, x, vae, bound, gradient, q, q_frozen, z, still, beta)
+        return _along_the_path(at, bound, gradient, z, beta)
+    return _by_the_score(at, bound, gradient, baseline, z, beta)
+
+
+def _bound_itself(at: Example, bound: Bound, z: Any, beta: Any) -> tuple[Float[Array, ""], Terms]:
+    densities = over_samples(at.densities, z)
+    if bound.name != "elbo":
+        return -bound(densities.log_weights(beta)), at.terms(z, densities, "pathwise")
+    analytic = bound.kl == "analytic" or (bound.kl == "auto" and has_closed_form_kl(at.q, at.prior))
+    terms = at.terms(z, densities, "pathwise", kl=kl_divergence(at.q, at.prior) if analytic else None)
+    return -terms.reconstruction + beta * terms.kl, terms
+
+
+def _along_the_path(at: Example, bound: Bound, gradient: str, z: Any, beta: Any) -> tuple[Float[Array, ""], Terms]:
+    log_q = at.q.log_prob if gradient == "pathwise" else _at_fixed_q(at.q, z)
+    still = over_samples(lambda z: at.densities(z, log_q), jax.lax.stop_gradient(z))
+    log_weights = jax.lax.stop_gradient(still.log_weights(beta))
+    for_theta, for_phi = jax.grad(bound)(log_weights), jax.grad(bound.of_groups)(log_weights)
+    path = z
+    if gradient == "doubly_reparameterized":
+        second = _in_groups(bound, lambda l: jnp.diagonal(jax.hessian(bound.value)(l)), log_weights)
+        used = for_phi > 0
+        factor = jnp.where(used, 1 - second / jnp.where(used, for_phi, 1), 0)
+        path = over_samples(lambda pair: _scale_gradient(*pair), (z, factor))
+    # With every gradient stopped these are the same numbers as `still`, and XLA computes them once.
+    moving = over_samples(lambda z: at.densities(z, log_q), path)
+    if bound.theta_in_groups:
+        surrogate = jnp.sum(for_phi * moving.log_weights(beta))
     else:
-        at = densities(vae, params, x, q, still)
-        log_weights = jax.lax.stop_gradient(at.log_weights(beta))
-        score = -beta * _phi(bound)(log_weights)
-        if gradient != "naive":
-            score += bound.signal(log_weights) - _baselines(bound, gradient, baseline, log_weights)
-        joint = at.log_likelihood + beta * at.log_prior
-        surrogate = jnp.sum(bound.theta(log_weights) * joint) + jnp.sum(score * at.log_posterior)
-    return -with_gradient_of(bound.value(log_weights), surrogate), make_terms(q, prior, z, at)
+        # The derivative at a fixed z is θ's: it cancels between `moving` and `still`, whatever it is with respect to.
+        joint = still.log_likelihood + beta * still.log_prior
+        surrogate = jnp.sum(for_phi * (moving.log_weights(beta) - joint) + for_theta * joint)
+    return -with_gradient_of(bound(log_weights), surrogate), at.terms(z, moving, gradient)
 
 
-def _along_path(
-    params: Params,
-    frozen: Params,
-    x: Any,
-    vae: VAE,
-    bound: Bound,
-    gradient: str,
-    q: Distribution,
-    q_frozen: Distribution,
-    z: Any,
-    still: Any,
-    beta: Any,
-) -> tuple[Densities, Float[Array, ""], LogWeights]:
-    density = q if gradient == "pathwise" else q_frozen
-    if gradient == "doubly_reparameterized" and bound.doubly is not None:
-        first = densities(vae, frozen, x, q_frozen, still).log_weights(beta)
-        z = over_samples(lambda pair: _scale_gradient(*pair), (z, jax.lax.stop_gradient(bound.doubly(first))))
-    at = densities(vae, params, x, density, z)
-    log_weights = jax.lax.stop_gradient(at.log_weights(beta))
-    if bound.phi is None:
-        return at, jnp.sum(bound.theta(log_weights) * at.log_weights(beta)), log_weights
-    # θ and φ have bounds of their own: one surrogate each.
-    for_theta = densities(vae, params, x, q_frozen, still)
-    for_phi = densities(vae, frozen, x, density, z)
-    joint = for_theta.log_likelihood + for_theta.log_prior
-    return (
-        at,
-        jnp.sum(bound.theta(log_weights) * joint) + jnp.sum(bound.phi(log_weights) * for_phi.log_weights()),
-        log_weights,
-    )
+def _by_the_score(
+    at: Example, bound: Bound, gradient: str, baseline: Baseline, z: Any, beta: Any
+) -> tuple[Float[Array, ""], Terms]:
+    densities = over_samples(at.densities, jax.lax.stop_gradient(z))
+    log_weights = jax.lax.stop_gradient(densities.log_weights(beta))
+    score = -beta * jax.grad(bound.of_groups)(log_weights)
+    if gradient != "naive":
+        score += _in_groups(bound, lambda l: _signals(bound, gradient, baseline, l), log_weights)
+    joint = densities.log_likelihood + beta * densities.log_prior
+    surrogate = jnp.sum(jax.grad(bound)(log_weights) * joint) + jnp.sum(score * densities.log_posterior)
+    return -with_gradient_of(bound(log_weights), surrogate), at.terms(z, densities, gradient)
 
 
-def _phi(bound: Bound) -> Callable[[LogWeights], LogWeights]:
-    return bound.theta if bound.phi is None else bound.phi
+def _in_groups(bound: Bound, function: Any, log_weights: LogWeights) -> LogWeights:
+    """`function` of each group's log-weights, over the number of groups."""
+    groups = log_weights.reshape(bound.num_groups, -1)
+    return over_samples(function, groups).ravel() / bound.num_groups
 
 
-def _baselines(bound: Bound, gradient: str, baseline: Baseline, log_weights: LogWeights) -> Any:
-    if gradient == "vimco" and bound.vimco is not None:
-        return bound.vimco(log_weights)
+def _signals(bound: Bound, gradient: str, baseline: Baseline, log_weights: LogWeights) -> LogWeights:
+    """Of each sample of a group: V, less what a baseline knows of it from the others alone."""
+    size = log_weights.shape[0]
+    if gradient == "vimco" or isinstance(baseline, str):
+        others = log_weights[(np.arange(size)[:, None] + np.arange(1, size)) % size]  # row k: all but l_k
+        if gradient == "vimco":
+            others = jnp.concatenate([jnp.mean(others, axis=1, keepdims=True), others], axis=1)
+        return bound.value(log_weights) - jax.vmap(bound.value)(others)
+    signals = lambda l: bound.value(l) + bound.elbo_weight * (l / size - jnp.mean(l))
     if baseline is None:
-        return 0.0
-    if isinstance(baseline, str):
-        return bound.others(log_weights)
-    # An array stands for the log-weights that it expects.
-    return bound.signal(jnp.full_like(log_weights, jax.lax.stop_gradient(baseline)))
+        return signals(log_weights)
+    return signals(log_weights) - signals(jnp.full_like(log_weights, jax.lax.stop_gradient(baseline)))
 
 
-def check_combination(name: str, legal: Sequence[str], gradient: str, baseline: Baseline, group_size: int) -> None:
+def _check_combination(bound: Bound, gradient: str, baseline: Baseline, group_size: int) -> None:
     """Raises `ValueError`, naming what is legal, for an estimator that has no meaning for the bound."""
     check_name(gradient, "gradient", GRADIENTS)
-    if gradient not in legal:
-        raise ValueError(f"negative_{name} has no gradient {gradient!r}; it has {', '.join(legal)}")
+    if gradient not in bound.gradients:
+        raise ValueError(f"negative_{bound.name} has no gradient {gradient!r}; it has {', '.join(bound.gradients)}")
+    if bound.kl == "analytic" and gradient != "pathwise":
+        raise ValueError(f"kl='analytic' goes with gradient='pathwise'; {gradient!r} needs 'auto' or 'monte_carlo'")
     if baseline is not None and gradient != "score_function":
         raise ValueError(f"gradient={gradient!r} takes no baseline; gradient='score_function' does")
     if isinstance(baseline, str):
@@ -174,7 +182,7 @@ def check_combination(name: str, legal: Sequence[str], gradient: str, baseline: 
         )
 
 
-def check_path(q: Distribution, gradient: str) -> None:
+def _check_path(q: Distribution, gradient: str) -> None:
     """Raises `ValueError` where an estimator needs z as a differentiable function of φ, and it is none."""
     if gradient in _ON_THE_PATH and not is_reparameterized(q):
         raise ValueError(
@@ -183,21 +191,50 @@ def check_path(q: Distribution, gradient: str) -> None:
         )
 
 
+def _at_fixed_q(q: Distribution, z: Any) -> Callable[[Any], Float[Array, ""]]:
+    """Returns z -> log q(z|x) with no derivative with respect to anything that q was computed from."""
+    # Not stop_gradient(q): a subclass of ours, or a foreign class, need not be a pytree.
+    log_prob, fixed = jax.closure_convert(q.log_prob, jax.tree.map(lambda leaf: leaf[0], z))
+    return lambda z: log_prob(z, *jax.lax.stop_gradient(fixed))
+
+
+@jax.custom_jvp
 def with_gradient_of(value: Float[Array, ""], surrogate: Float[Array, ""]) -> Float[Array, ""]:
-    """`value`, with the gradient of `surrogate`.
+    """Returns `value`, with the first derivative of `surrogate`; a second one raises `TypeError`.
 
-    Not value − surrogate + surrogate: a surrogate of a thousand times the value would cost three digits of it.
+    Nothing of the surrogate is in the value: one of a thousand times its size would cost three digits of it, and an
+    infinite one all of them.
     """
-    return jax.lax.stop_gradient(value) + (surrogate - jax.lax.stop_gradient(surrogate))
+    return value
 
 
-@jax.custom_vjp
+@with_gradient_of.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    value, surrogate = primals
+    return value, _once(surrogate) * tangents[1]
+
+
+@jax.custom_jvp
+def _once(surrogate: Float[Array, ""]) -> Float[Array, ""]:
+    """1, which refuses to be differentiated."""
+    return jnp.ones_like(surrogate)
+
+
+@_once.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    raise TypeError(
+        "this loss has a first derivative only: its gradient is an estimator, whose derivative is not the second "
+        "derivative of the bound. Use gradient='pathwise' where Hessians are needed"
+    )
+
+
+@jax.custom_jvp
 def _scale_gradient(z: Any, factor: Float[Array, ""]) -> Any:
     """z; its gradient times `factor`. On z rather than on the parameters, whose gradients would be per example."""
     return z
 
 
-_scale_gradient.defvjp(
-    lambda z, factor: (z, factor),
-    lambda factor, cotangent: (jax.tree.map(lambda leaf: leaf * factor, cotangent), jnp.zeros_like(factor)),
-)
+@_scale_gradient.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    z, factor = primals
+    return z, jax.tree.map(lambda leaf: leaf * factor, tangents[0])

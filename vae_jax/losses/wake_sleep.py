@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..keys import check_key
 from ..model import VAE, Params
 from ..names import check_name
-from .checks import check_count, check_one_example, check_scalar, without_kl
+from .bounds import iwae
+from .checks import check_count, check_scalar, without_kl
 from .estimators import with_gradient_of
-from .importance import log_mean_exp
-from .samples import densities, make_terms, over_samples
+from .example import examples_of, over_samples
 from .terms import Terms
 
 
@@ -45,27 +44,25 @@ def negative_wake_sleep(
 
     Source: Bornschein and Bengio 2015, arXiv:1406.2751, equations 7–9.
     """
-    check_key(key)
     num_samples = check_count(num_samples, "num_samples")
     check_name(phi, "phi", ("wake", "sleep", "both"))
+    at = examples_of(vae, params)(key, x)
     z_key, dream_key, image_key = jax.random.split(key, 3)
-    q, prior = vae.encode(params, x), vae.prior(params)
-    check_one_example(q, prior, z_key)
-    z = jax.lax.stop_gradient(over_samples(q.sample, jax.random.split(z_key, num_samples)))
-    at = densities(vae, params, x, q, z)
-    log_weights = jax.lax.stop_gradient(at.log_weights())
-    weights = jax.nn.softmax(log_weights)
-    surrogate = jnp.sum(weights * (at.log_likelihood + at.log_prior))
+    z = jax.lax.stop_gradient(over_samples(at.q.sample, jax.random.split(z_key, num_samples)))
+    densities = over_samples(at.densities, z)
+    log_weights, bound = jax.lax.stop_gradient(densities.log_weights()), iwae()
+    weights = jax.grad(bound)(log_weights)
+    surrogate = jnp.sum(weights * (densities.log_likelihood + densities.log_prior))
     share = {"wake": 1.0, "sleep": 0.0, "both": 0.5}[phi]
     if share > 0:
-        surrogate += share * jnp.sum(weights * at.log_posterior)
+        surrogate += share * jnp.sum(weights * densities.log_posterior)
     if share < 1:
-        frozen = jax.lax.stop_gradient(params)
-        dream = vae.prior(frozen).sample(dream_key)
-        log_q = vae.encode(params, vae.decode(frozen, dream).sample(image_key)).log_prob(dream)
+        dream = jax.lax.stop_gradient(at.prior.sample(dream_key))
+        image = jax.lax.stop_gradient(at.decode(dream).sample(image_key))
+        log_q = vae.at(x)[1].encode(params, image).log_prob(dream)
         check_scalar(log_q, "q(z|x)")
         surrogate += (1 - share) * log_q
-    return -with_gradient_of(log_mean_exp(log_weights), surrogate), make_terms(q, prior, z, at)
+    return -with_gradient_of(bound(log_weights), surrogate), at.terms(z, densities, "wake_sleep")
 
 
 @without_kl
@@ -99,16 +96,14 @@ def negative_thermodynamic(
 
     Source: Masrani, Le and Wood 2019, arXiv:1907.00031, equations 9 and 12.
     """
-    check_key(key)
     num_samples = check_count(num_samples, "num_samples")
     betas = [float(beta) for beta in partition]
     if len(betas) < 2 or (betas[0], betas[-1]) != (0.0, 1.0) or not all(a < b for a, b in itertools.pairwise(betas)):
         raise ValueError(f"partition must rise from 0 to 1, got {tuple(partition)}")
-    q, prior = vae.encode(params, x), vae.prior(params)
-    check_one_example(q, prior, key)
-    z = jax.lax.stop_gradient(over_samples(q.sample, jax.random.split(key, num_samples)))
-    at = densities(vae, params, x, q, z)
-    log_weights = jax.lax.stop_gradient(at.log_weights())
+    at = examples_of(vae, params)(key, x)
+    z = jax.lax.stop_gradient(over_samples(at.q.sample, jax.random.split(key, num_samples)))
+    densities = over_samples(at.densities, z)
+    log_weights = jax.lax.stop_gradient(densities.log_weights())
     left, widths = np.asarray(betas[:-1])[:, None], np.diff(betas)[:, None]
     weights = jax.nn.softmax(left * log_weights[None, :], axis=1)  # of π_β, a row for each β
     means = jnp.sum(weights * log_weights[None, :], axis=1, keepdims=True)
@@ -116,5 +111,6 @@ def negative_thermodynamic(
     # ∂E_{π_β}[log w] = E_{π_β}[∂ log w] + Cov_{π_β}(∂ log π̃_β, log w), π̃_β = q^{1−β} p^β not normalised.
     joint = jnp.sum(widths * (weights + left * covariances), axis=0)
     score = jnp.sum(widths * ((1 - left) * covariances - weights), axis=0)
-    surrogate = jnp.sum(joint * (at.log_likelihood + at.log_prior)) + jnp.sum(score * at.log_posterior)
-    return -with_gradient_of(jnp.sum(widths * means), surrogate), make_terms(q, prior, z, at)
+    surrogate = jnp.sum(joint * (densities.log_likelihood + densities.log_prior))
+    surrogate += jnp.sum(score * densities.log_posterior)
+    return -with_gradient_of(jnp.sum(widths * means), surrogate), at.terms(z, densities, "thermodynamic")

@@ -56,5 +56,5 @@ def exactly(oracle: Oracle) -> Oracle:
 
     vae = oracle.vae
     functions = {name: exact(value) for name, value in oracle._asdict().items() if callable(value) and value is not vae}
-    model = VAE(exact(vae.init), exact(vae.encode), exact(vae.decode), exact(vae.prior))
+    model = VAE(exact(vae.init), exact(vae.encode), exact(vae.decode), exact(vae.prior), vae.given)
     return oracle._replace(vae=model, **functions)

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from ..keys import check_key, example_keys
+from ..losses import BatchLoss
 from ..precision import at_least_float32
 
 LossFn = Callable[..., tuple[Array, Any]]
@@ -78,7 +79,8 @@ def train_step(
       The next state, and metrics: "loss", "gradient_norm", and the mean of every scalar-per-example field of `terms`.
 
     Raises:
-      ValueError: for microbatches of a loss of the whole batch, or that do not divide it.
+      ValueError: for microbatches that do not divide the batch, or of a loss that is no `losses.BatchLoss`, or one of
+        the whole batch.
     """
     check_key(key)
     if (state.average is None) != (average_decay is None):
@@ -157,10 +159,15 @@ def _in_parts(measure: Callable[..., Any], loss_fn: LossFn, number: int) -> Call
 
 
 def check_microbatches(loss_fn: LossFn) -> None:
-    """Raises `ValueError` for a loss that is a function of the whole batch and no mean over its examples."""
+    """Raises `ValueError` for a loss that is not known to be a mean over its examples."""
     while isinstance(loss_fn, functools.partial):
         loss_fn = loss_fn.func
-    if getattr(loss_fn, "of_whole_batch", False):
+    if not isinstance(loss_fn, BatchLoss):
+        raise ValueError(
+            "microbatches are for a loss that is a mean over examples, which this function does not say: make it with "
+            "losses.over_batch and functools.partial, or declare it with losses.mean_over_examples"
+        )
+    if not loss_fn.is_mean:
         raise ValueError(
             "microbatches are for a loss that is a mean over examples; this one has `add` or `replace`, functions of "
             "the whole batch, which parts do not show. Use more devices, or a smaller batch"
@@ -169,12 +176,19 @@ def check_microbatches(loss_fn: LossFn) -> None:
 
 def _with_step(loss_fn: LossFn) -> LossFn:
     """`over_batch`'s losses take no step; those with schedules do, as a fourth argument without a default."""
-    parameters = inspect.signature(loss_fn).parameters.values()
+    parameters = inspect.signature(_plain(loss_fn)).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     any_number = any(p.kind == p.VAR_POSITIONAL for p in parameters)
     if any_number or (len(positional) > 3 and (positional[3].default is inspect.Parameter.empty)):
         return loss_fn
     return lambda params, keys, batch, step: loss_fn(params, keys, batch)
+
+
+def _plain(loss_fn: LossFn) -> LossFn:
+    """Returns `loss_fn` with the function of every `BatchLoss` in its place, for the signature."""
+    if isinstance(loss_fn, functools.partial):
+        return functools.partial(_plain(loss_fn.func), *loss_fn.args, **loss_fn.keywords)
+    return _plain(loss_fn.function) if isinstance(loss_fn, BatchLoss) else loss_fn
 
 
 def _wide(leaf: jax.typing.ArrayLike) -> Array:

@@ -2,20 +2,12 @@
 
 from typing import Any
 
-import jax
 from jaxtyping import Array, Float, Key
 
-from ..distributions import has_closed_form_kl, kl_divergence
-from ..keys import check_key
 from ..model import VAE, Params
-from ..names import check_name
-from .checks import check_count, check_one_example
-from .estimators import Baseline, bound_loss, check_path
-from .importance import elbo_bound
-from .samples import densities, make_terms, over_samples
+from .bounds import elbo
+from .estimators import Baseline, estimate
 from .terms import Terms
-
-_KL_KINDS = ("auto", "analytic", "monte_carlo")
 
 
 def negative_elbo(
@@ -30,7 +22,7 @@ def negative_elbo(
     gradient: str = "pathwise",
     baseline: Baseline = None,
 ) -> tuple[Float[Array, ""], Terms]:
-    """−L(x) for ONE example x, in nats: −E_q[log p(x|z)] + β KL(q(z|x) ‖ p(z)) (E7, E13).
+    """Returns −L(x) of ONE example x, in nats: −E_q[log p(x|z)] + β KL(q(z|x) ‖ p(z)) (E7, E13), and its `Terms`.
 
     The expectation is a mean over z_s = g(x, e_s), e_s ~ N(0, I), s = 1…num_samples: unbiased for any number of
     samples (E11), and so is its gradient (E12).
@@ -45,12 +37,9 @@ def negative_elbo(
         below 1 the value bounds nothing.
       kl: "analytic" for the closed form (E4), "monte_carlo" for the mean of log q(z_s|x) − log p(z_s) (E3), "auto"
         for the closed form where there is one and the gradient is pathwise.
-      gradient: one of `legal_combinations()["elbo"]`: "pathwise" differentiates through z_s (E12); "score_function"
-        is for a q that is not reparameterised (E9); "naive" moves ∇φ inside the expectation, which is wrong (E9).
+      gradient: as in `negative_bound`: "pathwise" differentiates through z_s (E12); "score_function" is for a q that
+        is not reparameterised (E9); "naive" moves ∇φ inside the expectation, which is wrong (E9).
       baseline: for "score_function": None, "leave_one_out" (S ≥ 2), or one number near the ELBO.
-
-    Returns:
-      The loss, a scalar, and its `Terms`.
 
     Raises:
       ValueError: for a batch in place of one example, an illegal argument, a q that is not reparameterised,
@@ -61,19 +50,14 @@ def negative_elbo(
     other gradients: Roeder et al. 2017, arXiv:1703.09194; Kool, van Hoof and Welling 2019, Buy 4 REINFORCE samples,
     get a baseline for free.
     """
-    check_name(kl, "kl", _KL_KINDS)
-    if kl == "analytic" and gradient != "pathwise":
-        raise ValueError(f"kl='analytic' goes with gradient='pathwise'; {gradient!r} needs 'auto' or 'monte_carlo'")
-    if gradient != "pathwise" or baseline is not None:
-        options = {"num_samples": num_samples, "gradient": gradient, "baseline": baseline, "beta": beta}
-        return bound_loss(params, key, x, vae=vae, bound=elbo_bound(), **options)
-    check_key(key)
-    num_samples = check_count(num_samples, "num_samples")
-    q, prior = vae.encode(params, x), vae.prior(params)
-    check_one_example(q, prior, key)
-    check_path(q, gradient)
-    z = over_samples(q.sample, jax.random.split(key, num_samples))
-    at = densities(vae, params, x, q, z)
-    analytic = kl == "analytic" or (kl == "auto" and has_closed_form_kl(q, prior))
-    terms = make_terms(q, prior, z, at, kl=kl_divergence(q, prior) if analytic else None)
-    return -terms.reconstruction + beta * terms.kl, terms
+    return estimate(
+        params,
+        key,
+        x,
+        vae=vae,
+        bound=elbo(kl),
+        num_samples=num_samples,
+        gradient=gradient,
+        baseline=baseline,
+        beta=beta,
+    )

@@ -1,0 +1,111 @@
+"""The model at one example: what every loss and estimate begins with."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ..distributions import Distribution, MultivariateNormal, is_gaussian, kl_per_dimension
+from ..keys import check_key
+from ..model import VAE, Params
+from .checks import check_one_example, check_scalar
+from .terms import Estimator, Terms
+
+
+class Densities(NamedTuple):
+    """Of one sample or each of K, in nats: log p(x|z_k), log p(z_k), log q(z_k|x); and the mean variance of a Gaussian
+    p(x|z) (None for others), which decides the weight of its squared error (E5)."""
+
+    log_likelihood: Float[Array, "*K"]
+    log_prior: Float[Array, "*K"]
+    log_posterior: Float[Array, "*K"]
+    variance: Float[Array, "*K"] | None
+
+    def log_weights(self, beta: Any = 1.0) -> Float[Array, "*K"]:
+        """log p(x|z_k) + β (log p(z_k) − log q(z_k|x))."""
+        return self.log_likelihood - beta * (self.log_posterior - self.log_prior)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """x, q(z|x), p(z), and z -> p(x|z) of one example; x and z may be pytrees."""
+
+    # Any `Distribution`s; typed so that what particular ones have beyond the protocol can be used.
+    x: Any
+    q: Any
+    prior: Any
+    decode: Callable[[Any], Any]
+
+    def densities(self, z: Any, log_q: Callable[[Any], Array] | None = None) -> Densities:
+        """Returns the densities at ONE z; `log_q` takes the place of log q(z|x).
+
+        Raises:
+          ValueError: for a log-density that is not a scalar.
+        """
+        p = self.decode(z)
+        log_posterior = (self.q.log_prob if log_q is None else log_q)(z)
+        values = Densities(p.log_prob(self.x), self.prior.log_prob(z), log_posterior, _mean_variance(p))
+        check_scalar(values.log_likelihood, "p(x|z)")
+        check_scalar(values.log_prior - values.log_posterior, "q(z|x) or p(z)")
+        return values
+
+    def terms(self, z: Any, at: Densities, estimator: str, *, kl: Float[Array, ""] | None = None) -> Terms:
+        """Returns a loss's `Terms` from its samples z and their densities; `kl` where it is not the samples' mean."""
+        log_weights = at.log_weights()
+        return Terms(
+            reconstruction=jnp.mean(at.log_likelihood),
+            kl=jnp.mean(at.log_posterior - at.log_prior) if kl is None else kl,
+            kl_per_dimension=kl_per_dimension(self.q, self.prior),
+            log_weights=log_weights,
+            effective_sample_size=_effective_sample_size(log_weights),
+            scale=None if at.variance is None else jnp.sqrt(jnp.mean(at.variance)),
+            z=z,
+            # What is no pytree cannot leave a vmap.
+            posterior=None if jax.tree_util.all_leaves([self.q]) else self.q,
+            estimator=Estimator(estimator),
+        )
+
+
+def examples_of(vae: VAE, params: Params) -> Callable[[Key[Array, ""], Any], Example]:
+    """Returns (key, example) -> `Example`, for the model of `params`.
+
+    The prior is made here, once for all examples, unless it is conditional: a VampPrior's is as costly as an encoder.
+
+    Raises, from the returned function:
+      ValueError: for a batch in place of one example.
+      TypeError: where `key` is a raw uint32 key.
+    """
+    shared = vae.prior(params) if vae.given is None else None
+
+    def at(key: Key[Array, ""], example: Any) -> Example:
+        check_key(key)
+        x, of_x = vae.at(example)
+        prior = of_x.prior(params) if shared is None else shared
+        q = of_x.encode(params, x)
+        check_one_example(q, prior)
+        return Example(x, q, prior, lambda z: of_x.decode(params, z))
+
+    return at
+
+
+def over_samples(function: Callable[[Any], Any], values: Any) -> Any:
+    """Returns `function` of each sample, along the leading axis."""
+    if jax.tree.leaves(values)[0].shape[0] > 1:
+        return jax.vmap(function)(values)
+    # XLA's CPU backend transposes around an axis of length one: 12% of a training step of 784-500-20.
+    return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], values)))
+
+
+def _effective_sample_size(log_weights: Float[Array, " K"]) -> Float[Array, ""]:
+    peak = jnp.max(log_weights)
+    weights = jnp.exp(log_weights - jnp.where(peak == -jnp.inf, 0, peak))
+    return jnp.sum(weights) ** 2 / jnp.where(peak == -jnp.inf, 1, jnp.sum(weights**2))
+
+
+def _mean_variance(p: Any) -> Float[Array, ""] | None:
+    if not is_gaussian(p):
+        return None
+    return jnp.sum(p.scale_tril**2) / p.mean.size if isinstance(p, MultivariateNormal) else jnp.mean(p.scale**2)
