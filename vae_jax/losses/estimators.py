@@ -156,7 +156,11 @@ def _signals(bound: Bound, gradient: str, baseline: Baseline, log_weights: LogWe
         if gradient == "vimco":
             others = jnp.concatenate([jnp.mean(others, axis=1, keepdims=True), others], axis=1)
         return bound.value(log_weights) - jax.vmap(bound.value)(others)
-    signals = lambda l: bound.value(l) + bound.elbo_weight * (l / size - jnp.mean(l))
+
+    def signals(l: LogWeights) -> LogWeights:
+        whole = jnp.full_like(l, bound.value(l))
+        return whole + bound.elbo_weight * (l / size - jnp.mean(l)) if bound.elbo_weight else whole
+
     if baseline is None:
         return signals(log_weights)
     return signals(log_weights) - signals(jnp.full_like(log_weights, jax.lax.stop_gradient(baseline)))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..distributions import Distribution, MultivariateNormal, is_gaussian, kl_per_dimension
+from ..distributions import MultivariateNormal, is_gaussian, kl_per_dimension
 from ..keys import check_key
 from ..model import VAE, Params
 from .checks import check_one_example, check_scalar
