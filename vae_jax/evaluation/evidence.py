@@ -13,7 +13,7 @@ from .. import parallel
 from ..losses.checks import check_count
 from ..losses.example import examples_of
 from ..model import VAE, Params
-from .checks import check_examples
+from .checks import check_examples, check_support
 from .pareto import k_of_tail, tail_size
 from .sums import Sum, common_scale, or_zero
 
@@ -109,6 +109,7 @@ def log_evidence(
     if num_bootstrap is not None:
         check_count(num_bootstrap, "num_bootstrap", 2)
     check_examples(keys, xs, "log_evidence")
+    check_support(params, xs, vae)
     if mesh is not None:
         params, keys, xs = parallel.replicate((params, keys, xs), mesh)
     return _log_evidence(
