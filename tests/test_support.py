@@ -116,12 +116,16 @@ class Unchecked(Bernoulli):
 
 
 WRONG = {
-    "an event of five for x of one": (lambda m: numpyro.distributions.Normal(jnp.zeros(5) + m[0], 1.0).to_event(1), 1),
-    "a scale of another shape": (lambda m: numpyro.distributions.Normal(m, jnp.ones((EVENT, 1))).to_event(2), EVENT),
+    "five for x of one": (lambda m: numpyro.distributions.Normal(jnp.zeros(5) + m[0], 1.0).to_event(1), 1),
+    "a square for x of a row": (
+        lambda m: numpyro.distributions.Normal(m[None], jnp.ones((EVENT, 1)) + m[None]).to_event(2),
+        EVENT,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
+@jax.numpy_rank_promotion("allow")  # as it is for users
 def test_a_foreign_likelihood_of_another_shape_than_x_is_refused(name):
     """Broadcasting would make a scalar of either."""
     likelihood, size = WRONG[name]
