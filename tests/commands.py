@@ -141,6 +141,16 @@ def run(name: str, *arguments: str, devices: int = 1) -> subprocess.CompletedPro
         return subprocess.CompletedProcess(process.args, status, process.stdout, process.stderr)
 
 
+def train(workdir: Path, *arguments: str, devices: int = 1) -> str:
+    """Returns what the command prints until its numbers are written; the pictures, half of a small run, are not drawn.
+
+    They come last: what a run leaves in its folder is whole but for them.
+    """
+    with Started("train", *arguments, f"--workdir={workdir}", devices=devices) as process:
+        wait_until((workdir / "summary.json").exists, process)
+        return process.stdout
+
+
 def call(name: str, *arguments: str) -> str:
     """Returns what a command prints, in this process; raises what it ends with, a `UserError` for a user's mistake."""
     from experiments.command.flags import read_flags

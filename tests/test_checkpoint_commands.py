@@ -66,8 +66,7 @@ def test_a_run_begins_with_the_parameters_of_another(trained, tmp_path):
         "--config.training.optimizer=sgd",
         "--config.training.learning_rate=1e-30",
     )
-    result = commands.run("train", *commands.SMALL, *still, f"--workdir={tmp_path}", f"--init_from={trained}")
-    assert result.returncode == 0, result.stderr
+    commands.train(tmp_path, *commands.SMALL, *still, f"--init_from={trained}")
     for there, here in zip(*(jax.tree.leaves(runs.load(place)[1]) for place in (trained, tmp_path)), strict=True):
         np.testing.assert_allclose(here, there, rtol=0, atol=1e-20)
 

@@ -3,7 +3,11 @@
 import json
 import re
 import shutil
+import signal
+import subprocess
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 
 from experiments import train
 from experiments.command.errors import UserError
+from experiments.report import figures
 from experiments.run import build, scores, session
 from experiments.run import workdir as workdirs
 from tests import commands
@@ -64,18 +69,46 @@ def test_without_a_terminal_the_progress_is_plain_lines(trained):
     assert "\r" not in printed
 
 
-def test_a_killed_run_resumes_to_the_bits_of_the_uninterrupted_one(trained, tmp_path):
-    """In other processes, in another folder."""
-    killed = tmp_path / "killed"
-    with commands.Started("train", *commands.SMALL, f"--workdir={killed}") as process:  # SIGKILL ends it
+class Hurt(NamedTuple):
+    """A run that was killed, then told to end, then left to finish."""
+
+    workdir: Path
+    told_to_end: subprocess.CompletedProcess[str]
+    last_told: int
+    saved: int
+    resumed: str
+
+
+@pytest.fixture(scope="module")
+def hurt(tmp_path_factory) -> Hurt:
+    workdir = tmp_path_factory.mktemp("hurt") / "run"
+    arguments = ("train", *commands.SMALL, f"--workdir={workdir}")
+    with commands.Started(*arguments) as process:  # SIGKILL ends it
         # The first checkpoint is at step 20; the first validation, at 30, takes seconds to compile.
-        commands.wait_until((killed / "checkpoints" / "20").exists, process)
-    assert not (killed / "summary.json").exists()
-    resumed = commands.run("train", *commands.SMALL, f"--workdir={killed}")
-    assert "resuming" in resumed.stdout, resumed.stderr
-    assert summary(killed)["params_sha256"] == summary(trained)["params_sha256"]
-    assert summary(killed)["test"] == summary(trained)["test"]
-    assert metrics(killed) == metrics(trained)
+        commands.wait_until((workdir / "checkpoints" / "20").exists, process)
+    with commands.Started(*arguments) as process:
+        commands.wait_until(lambda: "resuming" in process.stdout, process)
+        process.send_signal(signal.SIGTERM)
+        status = process.wait()
+        told = subprocess.CompletedProcess(process.args, status, process.stdout, process.stderr)
+    assert not (workdir / "summary.json").exists()
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    last_told = metrics(workdir)[-1]["step"]
+    return Hurt(workdir, told, last_told, saved, commands.train(workdir, *commands.SMALL))
+
+
+def test_a_run_that_is_told_to_end_saves_what_it_told_of_and_ends_with_143(hurt):
+    assert hurt.told_to_end.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in hurt.told_to_end.stderr
+    assert 20 <= hurt.last_told <= hurt.saved
+
+
+def test_a_hurt_run_resumes_to_the_bits_of_the_uninterrupted_one(trained, hurt):
+    """In other processes, in another folder."""
+    assert f"from step {hurt.saved}\n" in hurt.resumed
+    assert summary(hurt.workdir)["params_sha256"] == summary(trained)["params_sha256"]
+    assert summary(hurt.workdir)["test"] == summary(trained)["test"]
+    assert metrics(hurt.workdir) == metrics(trained)
 
 
 def test_a_finished_run_prints_its_summary_and_changes_nothing(trained):
@@ -97,10 +130,10 @@ def test_a_checkpoint_of_another_model_is_refused(trained, tmp_path):
             commands.call(*arguments, f"--workdir={other}")
 
 
-def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
+def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda *args: None)
     workdir = tmp_path / "run"
-    result = commands.run("train", *commands.SMALL, f"--workdir={workdir}", devices=4)
-    assert result.returncode == 0, result.stderr
+    commands.train(workdir, *commands.SMALL, devices=4)
     written = summary(workdir)
     config = workdirs.read_config(workdir)
     experiment = build.build(config, data_dir=None)
@@ -109,8 +142,7 @@ def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
     np.testing.assert_allclose(evaluated.elbo, written["test"]["elbo"], rtol=1e-5)
     (workdir / "summary.json").unlink()
     shutil.rmtree(workdir / "checkpoints" / "60")
-    resumed = commands.run("train", f"--workdir={workdir}")
-    assert "from step 40" in resumed.stdout, resumed.stderr
+    assert "from step 40" in commands.call("train", f"--workdir={workdir}", "--stuck_after=0")
     np.testing.assert_allclose(summary(workdir)["test"]["elbo"], written["test"]["elbo"], rtol=1e-3)
 
 
