@@ -49,7 +49,8 @@ def test_a_folder_without_checkpoints_has_no_list(tmp_path, named):
 
 def test_evaluate_takes_the_checkpoint_that_it_is_told(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
-    commands.call("evaluate", f"--workdir={tmp_path / 'run'}", "--checkpoint=40", *commands.NO_CHAINS)
+    options = ("--checkpoint=40", "--num_samples=2", *commands.NO_CHAINS)
+    commands.call("evaluate", f"--workdir={tmp_path / 'run'}", *options)
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["step"] == 40
 
 

@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.faults`: damage to files, and nothing lost; for runs that are hurt, see test_resume.py."""
+"""The short form of `python -m tests.faults`: files that are damaged, and nothing lost. Runs: test_resume.py."""
 
 import random
 

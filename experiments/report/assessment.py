@@ -101,7 +101,7 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
 def _latents(subject: Subject) -> evaluation.LatentStatistics:
     subject.tell("what the latents hold")
     vae, params, (keys, xs) = subject.experiment.vae, subject.params, _latent_examples(subject)
-    latent_dim = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(vae.prior(params).sample, keys[0])))
+    latent_dim = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(vae.prior(params).sample, jax.random.key(0))))
     chunk_size = max(1, min(100, math.isqrt(_COMPARED_NUMBERS // latent_dim)))
     return evaluation.latent_statistics(params, keys, xs, vae=vae, chunk_size=chunk_size)
 
