@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from experiments import train
+from experiments.command import signals
 from experiments.command.errors import UserError
 from experiments.report import figures
 from experiments.run import build, scores, session
 from experiments.run import workdir as workdirs
+from experiments.run.metrics import MetricsLog
 from tests import commands
 
 
@@ -177,6 +179,37 @@ def test_a_run_that_is_given_more_steps_comes_to_the_bits_of_one_that_had_them(t
         for mine, other in zip(*leaves, strict=True):
             np.testing.assert_array_equal(mine, other)
     assert metrics(tmp_path / "grown") == metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("during", ["steps", "validation"])
+def test_a_signal_between_checkpoints_saves_every_step_that_was_told_of(tmp_path, monkeypatch, during):
+    told, noted = [], []
+    monkeypatch.setattr(signals, "_noted", noted)
+    write, validation = MetricsLog.write, scores.validation_scores
+
+    def writing(log, step, split, values):
+        write(log, step, split, values)
+        told.append(step)
+        if during == "steps":
+            noted.append(signal.SIGTERM)
+
+    def validating(experiment, params):
+        noted.append(signal.SIGTERM)
+        return validation(experiment, params)
+
+    monkeypatch.setattr(MetricsLog, "write", writing)
+    if during == "validation":
+        monkeypatch.setattr(scores, "validation_scores", validating)
+    config, experiment = small(
+        40, **{"training.eval_every": "20" if during == "validation" else "40", "training.checkpoint_every": "40"}
+    )
+    with (
+        workdirs.claimed(tmp_path / "run", config) as place,
+        pytest.raises(signals.Interrupted, match="SIGTERM"),
+    ):
+        session.train(config, experiment, tmp_path / "run", place, wandb_project=None)
+    (saved,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert 0 < told[-1] <= saved < 40
 
 
 @pytest.mark.parametrize("at", [10, 20])
