@@ -56,6 +56,7 @@ class Assessment(NamedTuple):
     Attributes:
       evidence: of every test example.
       reasons: by part of `PARTS`, why it is None.
+      not_a_density: why log p(x|z) of the examples is no log-density; "" where it is one.
       latents: of the test examples.
       collapse: why latents are unused.
       probe: of the labels, from the latent means, and the name of these.
@@ -66,6 +67,7 @@ class Assessment(NamedTuple):
 
     evidence: evaluation.LogEvidence
     reasons: dict[str, str]
+    not_a_density: str = ""
     latents: evaluation.LatentStatistics | None = None
     collapse: evaluation.CollapseDiagnosis | None = None
     probe: tuple[evaluation.LinearProbe, str] | None = None
@@ -84,7 +86,8 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
     evidence = scores.log_evidence(
         experiment, subject.params, test, build.TEST, options.num_samples, on_block=_lines(subject.tell)
     )
-    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"))
+    remark = scores.not_a_density(experiment, subject.params)
+    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"), remark)
     keep(found)
     measures = {"latents": _latents, "probe": _probe, "annealed": _annealed, "bidirectional": _bidirectional}
     measures |= {"gaps": _gaps, "collapse": lambda subject: _collapse(subject, found)}
