@@ -290,11 +290,12 @@ def _summary(totals: _Totals, num_samples: int) -> LogEvidence:
         standard_error = jnp.sqrt(relative_variance / max(1, num_samples - 1))
     value = totals.peak + jnp.log(mean)
     sizes = np.array(bound_sizes(num_samples)[:-1], int)
-    bounds = totals.groups.value / (num_samples // sizes) - np.log(sizes) + or_zero(totals.origin)
+    num_groups, log_sizes = (jnp.asarray(of_sizes, value.dtype) for of_sizes in (num_samples // sizes, np.log(sizes)))
+    bounds = totals.groups.value / num_groups - log_sizes + or_zero(totals.origin)
     return LogEvidence(
         value=value,
         standard_error=standard_error if num_samples > 1 else jnp.full_like(value, jnp.nan),
         effective_sample_size=num_samples / (1 + relative_variance),
         pareto_k=k_of_tail(totals.largest),
-        bounds=jnp.append(bounds.astype(value.dtype), value),
+        bounds=jnp.append(bounds, value),
     )

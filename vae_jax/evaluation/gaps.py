@@ -214,7 +214,8 @@ def _minimise(
         at, halfway, state = carry
         halfway = jax.tree.map(lambda new, old: jnp.where(number == num_steps // 2, new, old), at, halfway)
         gradient = jax.grad(loss, has_aux=True)(at, jax.random.fold_in(key, number), x)[0]
-        updates, state = optimizer.update(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # which optax relies on
+            updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(at, updates), halfway, state), None
 
     carry = (start, start, optimizer.init(start))
