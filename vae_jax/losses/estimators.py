@@ -100,7 +100,7 @@ def estimate(
 
 def _bound_itself(at: Example, bound: Bound, z: Any, beta: Any) -> tuple[Float[Array, ""], Terms]:
     densities = over_samples(at.densities, z)
-    if bound.name != "elbo":
+    if bound.kl is None:
         return -bound(densities.log_weights(beta)), at.terms(z, densities, "pathwise")
     analytic = bound.kl == "analytic" or (bound.kl == "auto" and has_closed_form_kl(at.q, at.prior))
     terms = at.terms(z, densities, "pathwise", kl=kl_divergence(at.q, at.prior) if analytic else None)
@@ -115,7 +115,7 @@ def _along_the_path(at: Example, bound: Bound, gradient: str, z: Any, beta: Any)
     path = z
     if gradient == "doubly_reparameterized":
         second = _in_groups(bound, lambda l: jnp.diagonal(jax.hessian(bound.value)(l)), log_weights)
-        used = for_phi > 0
+        used = for_phi != 0
         factor = jnp.where(used, 1 - second / jnp.where(used, for_phi, 1), 0)
         path = over_samples(lambda pair: _scale_gradient(*pair), (z, factor))
     # With every gradient stopped these are the same numbers as `still`, and XLA computes them once.
