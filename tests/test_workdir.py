@@ -170,7 +170,7 @@ def test_a_run_may_have_more_steps_and_is_then_not_finished(tmp_path):
     json_files.write(tmp_path / "summary.json", {"step": 20})
     assert workdir.finished(tmp_path, lengthened(30)) is None
     claim(tmp_path, lengthened(30))
-    assert workdir.read_stored(tmp_path) == (lengthened(30), run_id)
+    assert workdir.read_stored(tmp_path) == (lengthened(30), run_id, None)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_train_without_a_config_takes_that_of_the_folder(tmp_path):
         (b"\xff{}", "damaged: 'utf-8' codec can't decode"),
         ("[]", "damaged: it holds no object, but a list"),
         ('{"format_version": "1"}', r"format_version must be int \| None, got '1'"),
-        ('{"format_version": 2}', "format_version 2, and .* reads those up to 1; use a newer vae_jax"),
+        ('{"format_version": 3}', "format_version 3, and .* reads those up to 2; use a newer vae_jax"),
         ('{"training": {"patiense": 3}}', r"no config of this version: training\.patiense is a field that"),
         ('{"training": 3}', r"no config of this version: training must be a section of fields, got 3"),
     ],

@@ -56,14 +56,13 @@ def of_oracle(name: str, *, seed: int, bound: str, width: float) -> Subject:
     return Subject(oracle.vae, params, x, exact)
 
 
-def of_run(folder: Path, *, example: int, data_dir: str | None) -> Subject:
+def of_run(folder: Path, *, example: int, data_dir: str | None, data_path: str | None) -> Subject:
     """Returns the model of a run at its newest checkpoint, and one test image.
 
     Raises:
       ValueError: where there is no such image.
     """
-    config = workdir.read_config(folder)
-    experiment = build.build(config, data_dir=data_dir)
+    config, experiment = workdir.load(folder, data_dir=data_dir, data_path=data_path)
     images = experiment.dataset.test.images[:]
     if example >= len(images):
         raise ValueError(f"--example={example}: there are {len(images)} test images, counted from 0")

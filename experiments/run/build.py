@@ -44,14 +44,23 @@ class Experiment(NamedTuple):
     """What training and evaluation need."""
 
     dataset: Dataset
+    fingerprint: dict[str, Any]  # of the data as they were loaded, and how they were split
     data_mean: np.ndarray
     vae: VAE
     key: jax.Array
     observe: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]  # `observations`, compiled
 
 
-def build(config: Config, *, data_dir: str | None) -> Experiment:
-    """Loads the data, from TFDS's `data_dir` where it is one of TFDS's, and builds the model.
+def build(
+    config: Config, *, data_dir: str | None, data_path: str | None = None, split_rule: str = "content"
+) -> Experiment:
+    """Loads the data and builds the model.
+
+    Args:
+      config: of the run.
+      data_dir: where TFDS keeps its data sets.
+      data_path: where the data of `config.data.path` now are.
+      split_rule: how one's own data are divided, as by `data.load`.
 
     Raises:
       FileNotFoundError: for data that are neither there nor to be had.
@@ -60,7 +69,13 @@ def build(config: Config, *, data_dir: str | None) -> Experiment:
     options = dict(vars(config.data))
     binarization = options.pop("binarization")
     check_name(binarization, "data.binarization", data.BINARIZATIONS)
-    dataset = data.load(**options, data_dir=data_dir)
+    if data_path is not None and config.data.path is None:
+        raise ValueError(
+            f"--data_path={data_path} is a new place of the data of data.path, and this run has none: its data set is "
+            f"{config.data.name}, which --data_dir or data.manual_dir may find; one's own data are --config.data.path"
+        )
+    dataset = data.load(**{**options, "path": data_path or options["path"]}, data_dir=data_dir, split_rule=split_rule)
+    about = {"split_rule": None if config.data.path is None else split_rule, **data.fingerprint(dataset)}
     if binarization != "none" and dataset.event_shape[-1] == 3:
         raise ValueError(
             f"{dataset.name} holds colour pictures, and data.binarization={binarization!r} would make each channel of "
@@ -79,7 +94,7 @@ def build(config: Config, *, data_dir: str | None) -> Experiment:
             "loss.free_bits floors the exact KL of each dimension; loss.kl='monte_carlo' has no effect on it"
         )
     observe = jax.jit(functools.partial(observations, config))
-    return Experiment(dataset, data_mean, vae, jax.random.key(config.seed), observe)
+    return Experiment(dataset, about, data_mean, vae, jax.random.key(config.seed), observe)
 
 
 def purpose_key(key: jax.Array, purpose: int) -> jax.Array:
