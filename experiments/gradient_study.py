@@ -39,7 +39,7 @@ def main() -> None:
         subject = _subject()
         estimators = gradients.applicable(subject, _BOUND.value, _GRADIENTS.value)
         counts = [gradients.count(text) for text in _NUM_SAMPLES.value]
-    key = jax.random.key(_SEED.value)
+    key = build.purpose_key(jax.random.key(_SEED.value), build.STUDY)
     rows = []
     for gradient, count in itertools.product(estimators, counts):
         loss = functools.partial(build.BOUNDS[_BOUND.value][0], vae=subject.vae, gradient=gradient, num_samples=count)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from experiments.command.errors import UserError
+from experiments.run import build
 from experiments.run.config import Config, Data, Model, Training, to_dict
 from experiments.run.workdir import claimed, read_stored
 from tests import commands
@@ -98,7 +99,7 @@ def samples(path: Path) -> np.ndarray:
 
 
 def by_definition(folder: Path, case: Case) -> np.ndarray:
-    """One image at a time: z from the prior and x given z, by the halves of fold_in(key(seed), i)."""
+    """One image at a time: z from the prior and x given z, by the halves of fold_in(fold_in(key(seed), SAMPLES), i)."""
     vae, params, _ = runs.load(folder / case.run, average=case.run == "grey")
 
     @jax.jit
@@ -107,7 +108,7 @@ def by_definition(folder: Path, case: Case) -> np.ndarray:
         likelihood = vae.decode(params, vae.prior(params).sample(z_key))
         return likelihood.mean if case.draw == "mean" else likelihood.sample(x_key)
 
-    key = jax.random.key(case.seed)
+    key = jax.random.fold_in(jax.random.key(case.seed), build.SAMPLES)
     return np.stack([image(jax.random.fold_in(key, i)) for i in range(case.num_images)])
 
 

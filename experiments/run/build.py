@@ -14,6 +14,7 @@ from jaxtyping import ArrayLike
 
 from vae_jax import VAE, data, losses, parallel, runs, training
 from vae_jax.data import Dataset
+from vae_jax.keys import example_keys
 from vae_jax.names import check_name
 
 from .config import Config, Loss, Training, to_dict
@@ -33,8 +34,11 @@ BOUNDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 # What belongs to β, which the ELBO alone has.
 _OF_BETA = ("beta_schedule", "beta_anneal_steps", "beta_cycles", "free_bits")
 
-# The run's keys: each purpose folds its own number into the key of the seed.
-INIT, TRAINING, VALIDATION, TEST, FIGURES, EVALUATION = range(6)
+# The keys of commands: each purpose folds its own number into the key of the seed.
+INIT, TRAINING, VALIDATION, TEST, FIGURES, EVALUATION, SAMPLES, STUDY, ORACLE = range(9)
+# The key of evaluation's observations, that of no seed: these have 32 bits.
+_OBSERVATIONS = (1, 0)
+_SPLITS = ("train", "validation", "test")
 # Fixed binarisation makes a data set, the same for every run.
 FIXED_BINARIZATION_SEED = 0
 _AVERAGED_BYTES = 2**28
@@ -49,6 +53,16 @@ class Experiment(NamedTuple):
     vae: VAE
     key: jax.Array
     observe: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]  # `observations`, compiled
+
+    def observed(self, split: str, rows: np.ndarray) -> jax.Array:
+        """Returns x in [0, 1] of rows of a split as every evaluation sees them.
+
+        Where binarisation is dynamic, an image has one draw, which belongs to the data set: it is the same for every
+        seed.
+        """
+        images = getattr(self.dataset, split).images[rows]
+        key = jax.random.wrap_key_data(jnp.array(_OBSERVATIONS, jnp.uint32), impl="threefry2x32")
+        return self.observe(example_keys(key, _SPLITS.index(split), jnp.asarray(rows)), images)[1]
 
 
 def build(
@@ -203,11 +217,10 @@ def _binarized(dataset: Dataset) -> Dataset:
             "a larger data.memory_gb"
         )
     key = jax.random.key(FIXED_BINARIZATION_SEED)
-    names = ("train", "validation", "test")
-    splits = [getattr(dataset, name) for name in names]
+    splits = [getattr(dataset, name) for name in _SPLITS]
     return dataset._replace(
         **{
             name: split._replace(images=data.binarize_once(jax.random.fold_in(key, number), split.images))
-            for number, (name, split) in enumerate(zip(names, splits, strict=True))
+            for number, (name, split) in enumerate(zip(_SPLITS, splits, strict=True))
         }
     )

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from vae_jax import VAE, evaluation, parallel, runs, training
-from vae_jax.data import Split
 
 from ..command import signals, watchdog
 from . import build
@@ -17,6 +16,7 @@ from .config import Config
 
 # Samples per validation image: enough that their noise is small beside the differences between images.
 _VALIDATION_SAMPLES = 10
+_PURPOSES = {"validation": build.VALIDATION, "test": build.TEST}
 # A block of images takes seconds on a slow machine: no more samples than this, unless each device has one image.
 _BLOCK_SAMPLES = 250_000
 
@@ -53,14 +53,14 @@ def load_params(folder: Path, vae: VAE) -> Any:
 
 def validation_scores(experiment: build.Experiment, params: Any) -> dict[str, float]:
     """The ELBO of the validation split and its standard error, with the same noise at every call."""
-    evidence = log_evidence(experiment, params, experiment.dataset.validation, build.VALIDATION, _VALIDATION_SAMPLES)
+    evidence = log_evidence(experiment, params, "validation", _VALIDATION_SAMPLES)
     scores = evaluation.dataset_evidence(evidence, num_samples=_VALIDATION_SAMPLES)
     return {"elbo": scores.elbo, "elbo_standard_error": scores.elbo_standard_error}
 
 
 def test_scores(experiment: build.Experiment, params: Any, *, num_samples: int) -> evaluation.DatasetEvidence:
     """ELBO and importance-sampled negative log-likelihood of the test split, with standard errors."""
-    evidence = log_evidence(experiment, params, experiment.dataset.test, build.TEST, num_samples)
+    evidence = log_evidence(experiment, params, "test", num_samples)
     return evaluation.dataset_evidence(evidence, num_samples=num_samples)
 
 
@@ -72,26 +72,31 @@ def params_sha256(params: Any) -> str:
     return digest.hexdigest()
 
 
+def noise_keys(experiment: build.Experiment, split: str) -> jax.Array:
+    """Returns the key of the evidence of every example of "validation" or "test"."""
+    number = len(getattr(experiment.dataset, split).images)
+    return jax.random.split(build.purpose_key(experiment.key, _PURPOSES[split]), number)
+
+
 def log_evidence(
     experiment: build.Experiment,
     params: Any,
-    split: Split,
-    purpose: int,
+    split: str,
     num_samples: int,
     *,
     on_block: Callable[[int, int], None] = lambda done, number: None,
 ) -> evaluation.LogEvidence:
-    """Returns the evidence of every example of a split, with the noise of a purpose; `on_block` as in `by_blocks`."""
-    keys = jax.random.split(build.purpose_key(experiment.key, purpose), len(split.images))
+    """Returns the evidence of every example of "validation" or "test"; `on_block` as in `by_blocks`."""
+    keys = noise_keys(experiment, split)
     params = parallel.whole(params)
     mesh = parallel.local_mesh()
 
     def estimate(rows: np.ndarray) -> evaluation.LogEvidence:
-        noise_keys, xs = experiment.observe(keys[rows], split.images[rows])
-        return evaluation.log_evidence(params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples, mesh=mesh)
+        xs = experiment.observed(split, rows)
+        return evaluation.log_evidence(params, keys[rows], xs, vae=experiment.vae, num_samples=num_samples, mesh=mesh)
 
     size = max(1 if mesh is None else mesh.size, _BLOCK_SAMPLES // num_samples)
-    return by_blocks(estimate, len(split.images), size, on_block=on_block)
+    return by_blocks(estimate, len(keys), size, on_block=on_block)
 
 
 def by_blocks(
