@@ -30,7 +30,7 @@ def test_a_finished_run_has_the_figures_that_it_had(old):
     step, params = scores.load_weights(
         experiment, old / "finished", checkpoint="best", weights=scores.evaluated_weights(config)
     )
-    summary = workdir.finished(old / "finished", config)
+    summary = workdir.finished(old / "finished", config, {})
     found = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)._asdict()
     assert step == summary["step"]
     for name, expected in summary["test"].items():

@@ -133,7 +133,7 @@ def small(num_steps: int, **changes: str) -> tuple:
 
 def train_small(folder, num_steps: int) -> session.Trained:
     config, experiment = small(num_steps)
-    with workdirs.claimed(folder, config) as place:
+    with workdirs.claimed(folder, config, experiment.fingerprint) as place:
         return session.train(config, experiment, folder, place, wandb_project=None)
 
 

@@ -101,7 +101,7 @@ def test_another_path_in_the_config_is_refused_naming_data_path(run):
     shutil.copy(run.parent / "images.npy", run.parent / "copy.npy")
     config = train.parse(["train", f"--workdir={run}", f"--config.data.path={run.parent / 'copy.npy'}"])
     with pytest.raises(UserError, match=r"--data_path names a new place(.|\n)*data\.path: .*images\.npy' there"):
-        workdir.check(run, config, None)
+        workdir.check(run, config, {})
 
 
 def test_data_path_without_a_path_in_the_config_is_refused(tmp_path):

@@ -52,7 +52,7 @@ def write_run(workdir: Path, event_shape: tuple[int, ...], **model: Any) -> None
         model=Model(latent_dim=3, hidden=(8,), data_bias=True, **model),
         training=Training(average_decay=0.9 if keeps_average else None),
     )
-    with claimed(workdir, config):
+    with claimed(workdir, config, {}):
         pass
     mean = np.random.default_rng(0).uniform(0.05, 0.95, event_shape)
     vae = runs.build_vae(to_dict(config)["model"], event_shape=event_shape, data_mean=mean)
@@ -71,7 +71,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     write_run(folder / "grey", (6, 5, 1), likelihood="bernoulli")
     write_run(folder / "colour", (4, 5, 3), likelihood="gaussian", scale=0.3)
-    with claimed(folder / "no_checkpoint", Config()):
+    with claimed(folder / "no_checkpoint", Config(), {}):
         pass
     (folder / "no_checkpoint" / "checkpoints").mkdir()
     return folder

@@ -57,7 +57,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, config: Config, fingerprint: dict[str, Any] | None = None) -> Iterator[Place]:
+def claimed(folder: Path, config: Config, fingerprint: dict[str, Any]) -> Iterator[Place]:
     """Holds a folder, made if need be, for the run of a config on the data of a fingerprint: those in its config.json.
 
     The lock, which the system takes back from a process that dies, is taken before anything is compared or written.
@@ -79,7 +79,6 @@ def claimed(folder: Path, config: Config, fingerprint: dict[str, Any] | None = N
     with file:
         _lock(file, folder)
         stored = check(folder, config, fingerprint)
-        fingerprint = fingerprint if stored is None or stored.fingerprint is None else stored.fingerprint
         run_id = secrets.token_hex(8) if stored is None else stored.run_id
         if stored != Stored(config, run_id, fingerprint):
             about = {"format_version": json_files.FORMAT_VERSION, "run_id": run_id, "data_fingerprint": fingerprint}
@@ -91,7 +90,7 @@ def claimed(folder: Path, config: Config, fingerprint: dict[str, Any] | None = N
             held.check()  # where the folder is gone, that explains any other error
 
 
-def check(folder: Path, config: Config, fingerprint: dict[str, Any] | None) -> Stored | None:
+def check(folder: Path, config: Config, fingerprint: dict[str, Any]) -> Stored | None:
     """Returns what a folder holds of a run that can go on with this config and these data; None where it holds no run.
 
     Raises:
@@ -116,8 +115,8 @@ def check(folder: Path, config: Config, fingerprint: dict[str, Any] | None) -> S
     return stored
 
 
-def _check_data(folder: Path, stored: Stored, fingerprint: dict[str, Any] | None) -> None:
-    if stored.fingerprint is None or fingerprint is None:
+def _check_data(folder: Path, stored: Stored, fingerprint: dict[str, Any]) -> None:
+    if stored.fingerprint is None:
         return
     if changed := data.fingerprint_differences(stored.fingerprint, fingerprint):
         raise UserError(
@@ -141,7 +140,7 @@ def load(folder: Path, *, data_dir: str | None, data_path: str | None) -> tuple[
     return stored.config, experiment
 
 
-def finished(folder: Path, config: Config, fingerprint: dict[str, Any] | None = None) -> dict[str, Any] | None:
+def finished(folder: Path, config: Config, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the summary of a run of this config that has come to its end; None where there is none.
 
     Needs neither the lock nor a folder that can be written.
