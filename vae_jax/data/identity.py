@@ -15,7 +15,7 @@ def fingerprint(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Returns for each split the number of examples, the shape and type of one, and a SHA-256, as JSON can hold it.
 
     The SHA-256 is that of all images and labels in their order; of streamed images, which are not decoded for it, that
-    of a hash of each row of an array, of the name and size of each picture, or of those of TFDS's files.
+    of a hash of each row of an array, of the name and size of each picture, or of a TFDS data set's name and version.
     """
     return {name: _of(getattr(dataset, name)) for name in _SPLITS}
 
@@ -34,7 +34,7 @@ def fingerprint_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> 
         elif kind != other_kind:
             lines.append(f"{name}: examples of {kind} now, of {other_kind} then")
         else:
-            lines.append(f"{name}: the same number of examples, {number}, with other content")
+            lines.append(f"{name}: the same number of examples, {number}, with other content or order")
     return lines
 
 
