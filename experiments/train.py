@@ -127,6 +127,9 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
         "examples_per_second": trained.examples_per_second,
         "test": test._asdict(),
     }
+    remark = scores.not_a_density(experiment, params)
+    if remark:
+        summary["remarks"] = {"test.elbo": remark, "test.nll": remark}
     workdir.write_json(folder / workdir.SUMMARY, summary)
     print(json_files.to_text(summary, indent=2), flush=True)
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)

@@ -23,7 +23,10 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 def pytest_configure(config):
     # Most of the suite's time is XLA's compilation, but that of the proofs is computation.
-    jax.config.update("jax_disable_most_optimizations", config.option.markexpr.startswith("not proof"))
+    quick = config.option.markexpr.startswith("not proof")
+    jax.config.update("jax_disable_most_optimizations", quick)
+    if quick:
+        os.environ["XLA_FLAGS"] = commands.quickly_compiling(os.environ.get("XLA_FLAGS", ""))
     # A sixth of it is for programs that another test of this worker has had compiled.
     jax.config.update("jax_compilation_cache_dir", str(commands.own_compiled()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from tests.fixed_oracles import linear_gaussian
 from tests.statistics_checks import FALSE_ALARMS, assert_mean, normal_log_density
 from vae_jax import VAE, evaluation, oracles
 from vae_jax.evaluation import AnnealedEvidence, BidirectionalEvidence
 
-ORACLE = oracles.linear_gaussian(jax.random.key(0), latent_dim=2, event_dim=3)
 XS = np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)
 FEW, MANY = 4, 100
 
@@ -32,24 +32,23 @@ def exact_evidence(oracle: oracles.Oracle, xs: np.ndarray) -> np.ndarray:
 
 def from_posterior(params) -> AnnealedEvidence:
     """Few temperatures, so that every part of a weight counts; many chains, so that its mean is known."""
-    return evaluation.annealed_log_evidence(
-        params, keys(3), XS, vae=ORACLE.vae, num_temperatures=FEW, num_chains=5000, num_leapfrog=3, start="posterior"
-    )
+    options = {"num_temperatures": FEW, "num_chains": 5000, "num_leapfrog": 3, "start": "posterior"}
+    return evaluation.annealed_log_evidence(params, keys(3), XS, vae=linear_gaussian().vae, **options)
 
 
 @functools.cache
 def both_ways(num_temperatures: int) -> tuple[BidirectionalEvidence, np.ndarray]:
     """Of 500 simulated examples with two chains each, and their exact evidences."""
     drawn = evaluation.bidirectional_log_evidence(
-        ORACLE.params,
+        linear_gaussian().params,
         keys(500, 3),
-        vae=ORACLE.vae,
+        vae=linear_gaussian().vae,
         num_temperatures=num_temperatures,
         num_chains=2,
         num_leapfrog=3,
         chunk_size=4000,
     )
-    return drawn, exact_evidence(ORACLE, drawn.xs)
+    return drawn, exact_evidence(linear_gaussian(), drawn.xs)
 
 
 @pytest.mark.proof
@@ -68,8 +67,8 @@ def test_with_twenty_latents_the_evidence_is_met_within_a_twentieth_of_a_nat():
 
 def test_the_mean_weight_from_q_is_the_evidence():
     """E[w] = p(x) with four temperatures, where q is so far away that importance sampling alone would not see it."""
-    drawn = from_posterior(ORACLE.params)
-    z = np.expm1(np.asarray(drawn.value, np.float64) - exact_evidence(ORACLE, XS)) / drawn.standard_error
+    drawn = from_posterior(linear_gaussian().params)
+    z = np.expm1(np.asarray(drawn.value, np.float64) - exact_evidence(linear_gaussian(), XS)) / drawn.standard_error
     assert np.abs(z).max() < scipy.stats.norm.isf(FALSE_ALARMS / (2 * len(z)))
     assert np.all(drawn.standard_error < 0.1)
     assert np.all((drawn.acceptance > 0.5) & (drawn.acceptance < 0.8))
@@ -77,8 +76,9 @@ def test_the_mean_weight_from_q_is_the_evidence():
 
 def test_from_the_exact_posterior_every_chain_gives_the_evidence():
     """The path does not move, so no weight varies: no error, and an effective sample size of K."""
-    drawn = from_posterior(ORACLE.with_exact_posterior(ORACLE.params))
-    np.testing.assert_allclose(drawn.value, exact_evidence(ORACLE, XS), rtol=1e-4)
+    oracle = linear_gaussian()
+    drawn = from_posterior(oracle.with_exact_posterior(oracle.params))
+    np.testing.assert_allclose(drawn.value, exact_evidence(oracle, XS), rtol=1e-4)
     np.testing.assert_allclose(drawn.standard_error, 0, atol=1e-4)
     np.testing.assert_allclose(drawn.effective_sample_size, 5000, rtol=1e-3)
 
@@ -115,7 +115,7 @@ def test_the_pilot_finds_step_sizes_of_the_target_acceptance(num_temperatures):
 def test_the_examples_are_draws_from_the_model():
     """Mean and covariance of x are those of N(μ, WWᵀ + Ψ): the square of the whitened x sums to a χ²."""
     drawn, exact = both_ways(MANY)
-    peak = exact_evidence(ORACLE, np.asarray(ORACLE.params["decoder"]["mean"])[None])
+    peak = exact_evidence(linear_gaussian(), np.asarray(linear_gaussian().params["decoder"]["mean"])[None])
     low, high = scipy.stats.chi2.interval(1 - FALSE_ALARMS, np.size(drawn.xs))
     assert low < np.sum(2 * (peak - exact)) < high
 
@@ -123,8 +123,14 @@ def test_the_examples_are_draws_from_the_model():
 KEYS = keys(3)
 
 
-def forwards(keys=KEYS, xs=XS, vae: VAE = ORACLE.vae, **options):
-    return evaluation.annealed_log_evidence(ORACLE.params, keys, xs, vae=vae, **options)
+def forwards(keys=KEYS, xs=XS, vae: VAE | None = None, **options):
+    oracle = linear_gaussian()
+    return evaluation.annealed_log_evidence(oracle.params, keys, xs, vae=vae or oracle.vae, **options)
+
+
+def both(keys, **options):
+    oracle = linear_gaussian()
+    return evaluation.bidirectional_log_evidence(oracle.params, keys, vae=oracle.vae, **options)
 
 
 @pytest.mark.parametrize("count", ["num_temperatures", "num_chains", "num_leapfrog", "chunk_size"])
@@ -133,7 +139,7 @@ def test_counts_below_one_are_refused(count):
     with pytest.raises(ValueError, match=message):
         forwards(**{count: 0})
     with pytest.raises(ValueError, match=message):
-        evaluation.bidirectional_log_evidence(ORACLE.params, keys(3), vae=ORACLE.vae, **{count: 0})
+        both(keys(3), **{count: 0})
 
 
 def with_nan(*rows: int) -> np.ndarray:
@@ -161,13 +167,13 @@ def test_one_key_is_no_axis_of_keys():
     with pytest.raises(ValueError, match="one key for each example"):
         forwards(keys=one)
     with pytest.raises(ValueError, match="an axis of keys"):
-        evaluation.bidirectional_log_evidence(ORACLE.params, one, vae=ORACLE.vae)
+        both(one)
 
 
 @pytest.mark.usefixtures("no_annotations")
 def test_raw_keys_are_refused():
     raw = jax.random.key_data(keys(3))
-    for call in (forwards, lambda keys: evaluation.bidirectional_log_evidence(ORACLE.params, keys, vae=ORACLE.vae)):
+    for call in (forwards, both):
         with pytest.raises(TypeError, match="key must be a typed PRNG key"):
             call(keys=raw)
 
@@ -186,7 +192,8 @@ def test_a_log_density_that_is_no_scalar_is_refused():
         def log_prob(self, value):
             return jnp.zeros(value.shape)
 
-    pixels = VAE(ORACLE.vae.init, ORACLE.vae.encode, lambda params, z: Pixels(), ORACLE.vae.prior)
+    vae = linear_gaussian().vae
+    pixels = VAE(vae.init, vae.encode, lambda params, z: Pixels(), vae.prior)
     with pytest.raises(ValueError, match="must be a scalar"):
         forwards(vae=pixels)
 

@@ -11,12 +11,12 @@ import pytest
 import scipy.optimize
 from sklearn.decomposition import PCA
 
-from vae_jax import evaluation, oracles
+from tests.fixed_oracles import ppca
+from vae_jax import evaluation
 from vae_jax.evaluation import CollapseDiagnosis, LatentStatistics, diagnose_collapse, ppca_active_dimensions
 
 LATENT, EVENT, NUM = 3, 5, 400
 SPECTRUM = np.asarray([4.0, 2.0, 1.0, 0.3, 0.05])
-ORACLE = oracles.ppca(jax.random.key(0), latent_dim=LATENT, event_dim=EVENT)
 
 
 @functools.cache
@@ -95,9 +95,10 @@ def trained(scale: float, beta: float = 1.0, spectrum: tuple[float, ...] = tuple
 def latents(encoder: np.ndarray, scales: np.ndarray, spectrum: np.ndarray = SPECTRUM) -> LatentStatistics:
     """Of q(z|x) = N(A(x − 3), diag s²)."""
     q = {"weight": encoder, "mean": -encoder.sum(axis=1) * 3, "log_scale": np.log(scales)}
-    params = {**ORACLE.params, "encoder": {name: jnp.asarray(leaf, jnp.float32) for name, leaf in q.items()}}
+    oracle = ppca(latent_dim=LATENT, event_dim=EVENT)
+    params = {**oracle.params, "encoder": {name: jnp.asarray(leaf, jnp.float32) for name, leaf in q.items()}}
     keys = jax.random.split(jax.random.key(1), NUM)
-    return evaluation.latent_statistics(params, keys, data(spectrum), vae=ORACLE.vae)
+    return evaluation.latent_statistics(params, keys, data(spectrum), vae=oracle.vae)
 
 
 def ignoring() -> LatentStatistics:

@@ -1,6 +1,8 @@
 """The evaluation of a run: one table, evaluation.json, CSV files and figures that agree; parts that cannot be had."""
 
+import contextlib
 import csv
+import io
 import json
 import math
 import shutil
@@ -46,17 +48,19 @@ def workdir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "config.py").write_text(CONFIG)
     workdir = folder / "run"
-    arguments = (*commands.SMALL[1:], f"--config.evaluation.num_samples={SAMPLES}", f"--workdir={workdir}")
-    result = commands.run("train", f"--config={folder / 'config.py'}", *arguments)
-    assert result.returncode == 0, result.stderr
+    samples = f"--config.evaluation.num_samples={SAMPLES}"
+    commands.train(workdir, f"--config={folder / 'config.py'}", *commands.SMALL[1:], samples)
     return workdir
 
 
 @pytest.fixture(scope="module")
 def printed(workdir) -> str:
-    result = commands.run("evaluate", f"--workdir={workdir}", *FEW)
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
+    """Without the figures that are also a training run's."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as told:
+        patch.setattr(figures, "draw", lambda *args: None)
+        shown = commands.call("evaluate", f"--workdir={workdir}", *FEW)
+    assert told.getvalue() == ""
+    return shown
 
 
 @pytest.fixture(scope="module")
@@ -400,3 +404,30 @@ def test_a_million_samples_are_drawn_of_one_image_at_a_time(experiment, monkeypa
     scores.log_evidence(experiment, params, "test", 10**6, on_block=on_block)
     assert blocks == [(1, 10**6)] * 6
     assert told == [(done, 6) for done in range(1, 7)]
+
+
+def evidence_of(num: int) -> evaluation.LogEvidence:
+    ones = np.ones(num, np.float32)
+    return evaluation.LogEvidence(ones, ones, ones, ones, np.ones((num, 3), np.float32))
+
+
+def test_every_figure_of_a_density_of_grey_images_is_marked():
+    """And no other: the weights of the samples are what they are."""
+    options = assessment.Options(num_samples=20, annealed_examples=0, num_temperatures=1, gap_examples=0)
+    nothing = dict.fromkeys(assessment.PARTS, "not asked for")
+    listed = rows(assessment.Assessment(evidence_of(3), nothing, "not a density"), options)
+    marked = {row.path for row in listed if "not a density" in row.remark}
+    assert marked == {"test.elbo", "bounds.L1", "bounds.L5", "bounds.L20", "test.log_evidence", "test.nll"}
+
+
+@pytest.mark.parametrize(
+    ("binarization", "likelihood", "marked"),
+    [("none", "bernoulli", True), ("dynamic", "bernoulli", False), ("none", "gaussian", False)],
+)
+def test_grey_images_under_a_bernoulli_likelihood_are_noticed(binarization, likelihood, marked):
+    config = digits.get_config()
+    config.data.binarization, config.model.likelihood = binarization, likelihood
+    config.model.hidden, config.model.latent_dim = (4,), 2
+    experiment = build.build(config, data_dir=None)
+    remark = scores.not_a_density(experiment, experiment.vae.init(jax.random.key(0)))
+    assert remark.startswith("not a density: x is grey") == marked

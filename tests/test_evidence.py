@@ -12,12 +12,12 @@ import scipy.special
 import scipy.stats
 from arviz_stats.base import array_stats
 
+from tests.fixed_oracles import ppca
 from tests.statistics_checks import FALSE_ALARMS, assert_mean
-from vae_jax import VAE, evaluation, networks, oracles
+from vae_jax import VAE, evaluation, networks
 from vae_jax.evaluation import LogEvidence
 
 LATENT, EVENT = 2, 3
-ORACLE = oracles.ppca(jax.random.key(0), latent_dim=LATENT, event_dim=EVENT)
 # The sizes of the groups whose bounds are given, by number of samples.
 BOUND_SIZES = {
     1: (1,),
@@ -36,7 +36,7 @@ def keys(num: int, seed: int = 2) -> jax.Array:
 
 
 def estimate(params, xs: np.ndarray, *, num_samples: int, seed: int = 2, **options) -> LogEvidence:
-    drawn = evaluation.log_evidence(params, keys(len(xs), seed), xs, vae=ORACLE.vae, num_samples=num_samples, **options)
+    drawn = evaluation.log_evidence(params, keys(len(xs), seed), xs, vae=ppca().vae, num_samples=num_samples, **options)
     return LogEvidence(*(np.asarray(field, np.float64) for field in drawn))
 
 
@@ -44,7 +44,7 @@ def estimate(params, xs: np.ndarray, *, num_samples: int, seed: int = 2, **optio
 def decoder() -> tuple[np.ndarray, np.ndarray, float]:
     """W, μ and σ of p(x|z), in float64."""
     weight, mean, log_scale = (
-        np.asarray(ORACLE.params["decoder"][n], np.float64) for n in ("weight", "mean", "log_scale")
+        np.asarray(ppca().params["decoder"][n], np.float64) for n in ("weight", "mean", "log_scale")
     )
     return weight, mean, float(np.exp(log_scale))
 
@@ -60,7 +60,7 @@ def log_weights(num_samples: int, dtype: type = np.float32) -> np.ndarray:
     """log p(x, z) − log q(z|x) of each example of XS at the z of its key: sample k draws from fold_in(key, k)."""
     noise_of = jax.jit(jax.vmap(lambda key, k: jax.random.normal(jax.random.fold_in(key, k), (LATENT,), dtype)))
     noise = [noise_of(jnp.stack([key] * num_samples), jnp.arange(num_samples)) for key in keys(len(XS))]
-    encoder = {name: np.asarray(leaf, np.float64) for name, leaf in ORACLE.params["encoder"].items()}
+    encoder = {name: np.asarray(leaf, np.float64) for name, leaf in ppca().params["encoder"].items()}
     q_mean, q_scale = (XS @ encoder["weight"].T + encoder["mean"])[:, None], np.exp(encoder["log_scale"])
     z = q_mean + q_scale * np.asarray(noise, np.float64)
     weight, mean, scale = decoder()
@@ -95,7 +95,7 @@ def from_weights(log_w: np.ndarray) -> LogEvidence:
 def test_estimates_are_those_of_exactly_the_samples_of_each_key(num_samples, chunk_size):
     """Whatever the chunks, over samples and over examples; also for as many samples as examples, and fewer."""
     estimates, exact = (
-        estimate(ORACLE.params, XS, num_samples=num_samples, chunk_size=chunk_size),
+        estimate(ppca().params, XS, num_samples=num_samples, chunk_size=chunk_size),
         from_weights(log_weights(num_samples)),
     )
     for name in LogEvidence._fields:
@@ -103,7 +103,7 @@ def test_estimates_are_those_of_exactly_the_samples_of_each_key(num_samples, chu
 
 
 def test_one_sample_has_no_standard_error():
-    estimates, log_w = estimate(ORACLE.params, XS, num_samples=1), log_weights(1)[:, 0]
+    estimates, log_w = estimate(ppca().params, XS, num_samples=1), log_weights(1)[:, 0]
     np.testing.assert_allclose(estimates.value, log_w, rtol=1e-4)
     np.testing.assert_allclose(estimates.elbo, log_w, rtol=1e-4)
     np.testing.assert_allclose(estimates.effective_sample_size, np.ones(5), rtol=1e-5)
@@ -112,8 +112,8 @@ def test_one_sample_has_no_standard_error():
 
 def test_in_float64_the_estimates_are_exact_to_its_precision():
     with jax.enable_x64(True):
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), ORACLE.params)
-        drawn = evaluation.log_evidence(params, keys(5), XS.astype(np.float64), vae=ORACLE.vae, num_samples=20)
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), ppca().params)
+        drawn = evaluation.log_evidence(params, keys(5), XS.astype(np.float64), vae=ppca().vae, num_samples=20)
         exact = from_weights(log_weights(20, np.float64))
     for name in LogEvidence._fields:
         assert getattr(drawn, name).dtype == np.float64
@@ -122,7 +122,7 @@ def test_in_float64_the_estimates_are_exact_to_its_precision():
 
 def test_at_the_exact_posterior_every_sample_gives_the_evidence():
     """No error, and an effective sample size of exactly K, which is no multiple of the chunk."""
-    estimates = estimate(ORACLE.with_exact_posterior(ORACLE.params), XS, num_samples=13, chunk_size=5)
+    estimates = estimate(ppca().with_exact_posterior(ppca().params), XS, num_samples=13, chunk_size=5)
     exact = exact_evidence(XS)
     np.testing.assert_allclose(estimates.value, exact, rtol=1e-5)
     np.testing.assert_allclose(estimates.elbo, exact, rtol=1e-5)
@@ -143,7 +143,7 @@ class Replicates(NamedTuple):
 def replicates() -> Replicates:
     """A weight's relative variance is ∫p²/q − 1 = (s²/√(2s² − 1))^d − 1 for p = N(0, I), q = N(0, s²I)."""
     width, num_samples = 1.2, 300
-    params = ORACLE.with_exact_posterior(ORACLE.params)
+    params = ppca().with_exact_posterior(ppca().params)
     encoder = params["encoder"]
     wide = params | {"encoder": encoder | {"log_scale": encoder["log_scale"] + math.log(width)}}
     weight, mean, scale = decoder()
@@ -200,7 +200,7 @@ REPETITIONS, MANY_SAMPLES = 2000, 5000
 
 @functools.cache
 def with_tail_index(k: float, repetitions: int = REPETITIONS, num_bootstrap: int | None = None) -> TrueTail:
-    params = ORACLE.with_exact_posterior(ORACLE.params)
+    params = ppca().with_exact_posterior(ppca().params)
     encoder = params["encoder"]
     scaled = params | {"encoder": encoder | {"log_scale": encoder["log_scale"] + 0.5 * math.log(1 - k)}}
     weight, mean, scale = decoder()
@@ -242,7 +242,7 @@ def test_the_bootstrap_agrees_with_the_delta_method():
 
 def test_the_bootstrap_does_not_depend_on_the_chunks():
     errors = [
-        estimate(ORACLE.params, XS, num_samples=100, chunk_size=size, num_bootstrap=20).standard_error
+        estimate(ppca().params, XS, num_samples=100, chunk_size=size, num_bootstrap=20).standard_error
         for size in (5, 1000)
     ]
     np.testing.assert_allclose(*errors, rtol=1e-3)
@@ -250,7 +250,7 @@ def test_the_bootstrap_does_not_depend_on_the_chunks():
 
 def test_each_bound_has_its_exact_mean():
     """L_k of one latent by quadrature, for every k of the curve; they rise towards the evidence."""
-    oracle = oracles.ppca(jax.random.key(0), latent_dim=1, event_dim=3)
+    oracle = ppca(latent_dim=1)
     x, number, num_samples = jnp.asarray(XS[0]), 2000, 107
     drawn = evaluation.log_evidence(
         oracle.params, keys(number, 8), jnp.tile(x, (number, 1)), vae=oracle.vae, num_samples=num_samples
@@ -325,8 +325,8 @@ def test_the_threshold_of_pareto_k(num_samples, threshold):
 def test_the_elbo_is_unbiased():
     """E3: with a q away from the posterior, the mean over 4,000 keys is the exact L(x)."""
     x = XS[0]
-    elbo = estimate(ORACLE.params, np.tile(x, (4000, 1)), num_samples=8, seed=4).elbo
-    exact = ORACLE.elbo(ORACLE.params, jnp.asarray(x))
+    elbo = estimate(ppca().params, np.tile(x, (4000, 1)), num_samples=8, seed=4).elbo
+    exact = ppca().elbo(ppca().params, jnp.asarray(x))
     assert exact_evidence(x) - exact > 0.5
     assert_mean(elbo, exact, resolution=0.02)
 
@@ -357,7 +357,7 @@ def test_one_example_has_no_standard_error():
 
 def bad(xs=XS, num_keys: int = 5, **options):
     return evaluation.log_evidence(
-        ORACLE.params, keys(num_keys), xs, vae=ORACLE.vae, **{"num_samples": 2, "chunk_size": 2} | options
+        ppca().params, keys(num_keys), xs, vae=ppca().vae, **{"num_samples": 2, "chunk_size": 2} | options
     )
 
 
@@ -383,7 +383,7 @@ def test_what_cannot_be_estimated_is_refused(options, message):
 def test_raw_keys_are_refused():
     raw = jax.random.key_data(keys(5))
     with pytest.raises(TypeError, match="key must be a typed PRNG key"):
-        evaluation.log_evidence(ORACLE.params, raw, XS, vae=ORACLE.vae, num_samples=2)
+        evaluation.log_evidence(ppca().params, raw, XS, vae=ppca().vae, num_samples=2)
 
 
 def test_a_log_density_that_is_no_scalar_is_refused():
@@ -393,7 +393,7 @@ def test_a_log_density_that_is_no_scalar_is_refused():
         def log_prob(self, value):
             return jnp.zeros(value.shape)
 
-    vae = ORACLE.vae
+    vae = ppca().vae
     pixels = VAE(vae.init, vae.encode, lambda params, z: Pixels(), vae.prior)
     with pytest.raises(ValueError, match="must be a scalar"):
-        evaluation.log_evidence(ORACLE.params, keys(5), XS, vae=pixels, num_samples=2)
+        evaluation.log_evidence(ppca().params, keys(5), XS, vae=pixels, num_samples=2)

@@ -1,21 +1,15 @@
-"""The short form of `python -m tests.faults`: some faults of each kind, and nothing lost."""
+"""The short form of `python -m tests.faults`: files that are damaged, and nothing lost. Runs: test_resume.py."""
 
 import random
 
 import pytest
 
-from tests.faults import files, signals
-from tests.faults.trial import Layout
+from tests.faults import files
 
 
 @pytest.fixture(scope="module")
-def layout(tmp_path_factory):
-    return Layout(tmp_path_factory.mktemp("faults") / "one")
-
-
-@pytest.fixture(scope="module")
-def copies(layout):
-    return files.Copies(layout.reference, layout.folder / "copies")
+def copies(trained, tmp_path_factory):
+    return files.Copies(trained, tmp_path_factory.mktemp("faults") / "copies")
 
 
 def losses(outcomes) -> list[str | None]:
@@ -31,7 +25,3 @@ def test_every_shortened_missing_or_added_file_is_found(copies):
     assert losses(files.truncations(copies, rng)) == []
     assert losses(files.deletions(copies)) == []
     assert losses(files.additions(copies)) == []
-
-
-def test_a_run_that_was_told_to_end_goes_on_to_the_same_bits(layout):
-    assert signals.terminated(layout, random.Random(0)).loss is None

@@ -10,10 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from vae_jax import losses, oracles, training
+from tests.fixed_oracles import ppca
+from vae_jax import losses, training
 
 LATENT, EVENT, NUM_EXAMPLES, NUM_STEPS = 2, 5, 256, 3000
-ORACLE = oracles.ppca(jax.random.key(0), latent_dim=LATENT, event_dim=EVENT)
+oracle = partial(ppca, latent_dim=LATENT, event_dim=EVENT)
 
 
 def key() -> jax.Array:
@@ -22,7 +23,7 @@ def key() -> jax.Array:
 
 def drawn_data() -> np.ndarray:
     """Examples from the oracle's p(x) = ∫ p(x|z) p(z) dz."""
-    decoder = jax.tree.map(np.asarray, ORACLE.params["decoder"])
+    decoder = jax.tree.map(np.asarray, oracle().params["decoder"])
     rng = np.random.default_rng(2)
     z, noise = rng.normal(size=(NUM_EXAMPLES, LATENT)), rng.normal(size=(NUM_EXAMPLES, EVENT))
     return (z @ decoder["weight"].T + decoder["mean"] + np.exp(decoder["log_scale"]) * noise).astype(np.float32)
@@ -45,9 +46,11 @@ def fitted():
     """Parameters before and after, the curve, and the data."""
     xs = drawn_data()
     rng = np.random.default_rng(3)
-    start = jax.tree.map(lambda leaf: jnp.asarray(leaf + 0.5 * rng.normal(size=leaf.shape), jnp.float32), ORACLE.params)
+    start = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf + 0.5 * rng.normal(size=leaf.shape), jnp.float32), oracle().params
+    )
     params, curve = training.fit(
-        partial(losses.over_batch(losses.negative_elbo), vae=ORACLE.vae),
+        partial(losses.over_batch(losses.negative_elbo), vae=oracle().vae),
         start,
         key(),
         xs,
@@ -61,7 +64,7 @@ def fitted():
 @jax.jit
 def exact_means(params, xs):
     """The exact log p(x) and L(x), means over the data."""
-    both = jax.vmap(lambda x: (ORACLE.log_evidence(params, x), ORACLE.elbo(params, x)))(xs)
+    both = jax.vmap(lambda x: (oracle().log_evidence(params, x), oracle().elbo(params, x)))(xs)
     return jax.tree.map(jnp.mean, both)
 
 
@@ -86,7 +89,7 @@ def test_the_curve_falls_to_the_exact_bound(fitted):
 def test_the_parameters_given_are_left_as_they_were(fitted):
     """The loop donates its state, which must not delete them."""
     rng = np.random.default_rng(3)
-    again = jax.tree.map(lambda leaf: (leaf + 0.5 * rng.normal(size=leaf.shape)).astype(np.float32), ORACLE.params)
+    again = jax.tree.map(lambda leaf: (leaf + 0.5 * rng.normal(size=leaf.shape)).astype(np.float32), oracle().params)
     chex.assert_trees_all_equal(fitted[0], again)
 
 
@@ -122,14 +125,14 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others():
 
 def noisy_state(state: training.TrainState, num_steps: int) -> tuple[training.TrainState, np.ndarray]:
     """Adam on the ELBO of the oracle: what it holds, the order and the noise all show in the next bits."""
-    loss = partial(losses.over_batch(losses.negative_elbo), vae=ORACLE.vae, kl="monte_carlo")
+    loss = partial(losses.over_batch(losses.negative_elbo), vae=oracle().vae, kl="monte_carlo")
     options = {"optimizer": optax.adam(0.1), "num_steps": num_steps, "batch_size": 3}
     return training.fit_state(loss, state, key(), np.linspace(-1, 1, 50, dtype=np.float32).reshape(10, 5), **options)
 
 
 @pytest.mark.parametrize("first", [1, 4])
 def test_a_fit_continued_from_its_state_has_the_bits_of_one_longer_call(first):
-    start = training.init_state(ORACLE.params, optax.adam(0.1))
+    start = training.init_state(oracle().params, optax.adam(0.1))
     whole, curve = noisy_state(start, 9)
     half, begun = noisy_state(start, first)
     continued, rest = noisy_state(half, 9 - first)
@@ -140,7 +143,7 @@ def test_a_fit_continued_from_its_state_has_the_bits_of_one_longer_call(first):
 
 def test_the_state_of_another_optimizer_is_refused():
     with pytest.raises(ValueError, match=r"not of this optimizer: make one with .*init_state"):
-        noisy_state(training.init_state(ORACLE.params, optax.sgd(0.1)), 1)
+        noisy_state(training.init_state(oracle().params, optax.sgd(0.1)), 1)
 
 
 def test_examples_that_are_not_finite_are_refused():

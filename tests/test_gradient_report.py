@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from vae_jax import losses, oracles
+from tests.fixed_oracles import ppca
+from vae_jax import losses
 from vae_jax.evaluation import BlockStatistics, GradientReport, gradient_report
 
 PARAMS = {
@@ -20,7 +21,6 @@ PARAMS = {
 }
 X = jnp.asarray(1.5)
 R = 1003
-ORACLE = oracles.ppca(jax.random.key(0), latent_dim=2, event_dim=3)
 
 
 def key() -> jax.Array:
@@ -168,9 +168,9 @@ def test_a_wrong_gradient_without_noise_is_a_bias(wrong):
 @functools.cache
 def of_elbo(gradient: str, num_samples: int = 2) -> GradientReport:
     x = jax.random.normal(jax.random.key(1), (3,))
-    answer = jax.jit(jax.grad(lambda params: -ORACLE.elbo(params, x)))(ORACLE.params)
-    loss = functools.partial(losses.negative_elbo, vae=ORACLE.vae, num_samples=num_samples, gradient=gradient)
-    return gradient_report(loss, ORACLE.params, key(), x, num_replicates=20_000, exact=answer)
+    answer = jax.jit(jax.grad(lambda params: -ppca().elbo(params, x)))(ppca().params)
+    loss = functools.partial(losses.negative_elbo, vae=ppca().vae, num_samples=num_samples, gradient=gradient)
+    return gradient_report(loss, ppca().params, key(), x, num_replicates=20_000, exact=answer)
 
 
 @pytest.mark.parametrize("gradient", ["pathwise", "score_function"])
@@ -200,10 +200,10 @@ def test_a_lone_array_is_a_block_called_params():
 
 def test_effective_sample_size_is_the_mean_of_the_terms():
     x = jax.random.normal(jax.random.key(1), (3,))
-    loss = functools.partial(losses.negative_iwae, vae=ORACLE.vae, num_samples=5)
-    one = jax.jit(lambda i: loss(ORACLE.params, jax.random.fold_in(key(), i), x)[1].effective_sample_size)
+    loss = functools.partial(losses.negative_iwae, vae=ppca().vae, num_samples=5)
+    one = jax.jit(lambda i: loss(ppca().params, jax.random.fold_in(key(), i), x)[1].effective_sample_size)
     sizes = np.asarray(jax.vmap(one)(jnp.arange(50)), np.float64)
-    result = gradient_report(loss, ORACLE.params, key(), x, num_replicates=50, chunk_size=8)
+    result = gradient_report(loss, ppca().params, key(), x, num_replicates=50, chunk_size=8)
     np.testing.assert_allclose(result.effective_sample_size, sizes.mean(), rtol=1e-5)
 
 
@@ -216,14 +216,14 @@ def test_a_loss_may_return_a_scalar_alone_or_terms_of_any_kind():
 def test_a_function_of_a_batch_is_one_loss():
     """Its gradient is the mean over the examples, of which each has a key."""
     xs = jax.random.normal(jax.random.key(1), (6, 3))
-    one = functools.partial(losses.negative_elbo, vae=ORACLE.vae)
+    one = functools.partial(losses.negative_elbo, vae=ppca().vae)
 
     def batch_loss(params, key, xs):
         value, terms = losses.over_batch(one)(params, jax.random.split(key, 6), xs)
         return jnp.mean(value), terms
 
-    answer = jax.jit(jax.grad(lambda p: -jnp.mean(jax.vmap(lambda x: ORACLE.elbo(p, x))(xs))))(ORACLE.params)
-    result = gradient_report(batch_loss, ORACLE.params, key(), xs, num_replicates=4000, exact=answer)
+    answer = jax.jit(jax.grad(lambda p: -jnp.mean(jax.vmap(lambda x: ppca().elbo(p, x))(xs))))(ppca().params)
+    result = gradient_report(batch_loss, ppca().params, key(), xs, num_replicates=4000, exact=answer)
     assert all(block.bias_z < block.bias_z_threshold for block in result.blocks.values())
     np.testing.assert_allclose(result.effective_sample_size, 1, rtol=1e-6)
 

@@ -11,16 +11,17 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from tests.fixed_oracles import linear_gaussian, ppca
 from tests.statistics_checks import FALSE_ALARMS, assert_mean, normal_log_density
-from vae_jax import VAE, evaluation, oracles
+from vae_jax import VAE, evaluation
 from vae_jax.distributions import Bernoulli, DiagonalNormal, MultivariateNormal, standard_normal
 from vae_jax.evaluation import InformationEstimate, LatentStatistics
 from vae_jax.evaluation.information import bracket
 
 LATENT, EVENT, NUM = 3, 5, 300
 QUANTITIES = ("mutual_information", "marginal_kl", "total_correlation")
-ORACLES = {make.__name__: make(jax.random.key(0), latent_dim=LATENT, event_dim=EVENT) for make in
-           (oracles.ppca, oracles.linear_gaussian)}  # fmt: skip
+SIZES = {"latent_dim": LATENT, "event_dim": EVENT}
+ORACLES = {make.__name__: functools.partial(make, **SIZES) for make in (ppca, linear_gaussian)}
 
 
 def keys(num: int, seed: int = 1) -> jax.Array:
@@ -30,7 +31,7 @@ def keys(num: int, seed: int = 1) -> jax.Array:
 @functools.cache
 def encoder(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A, b and the covariance of q(z|x) = N(Ax + b, ·), in float64."""
-    oracle = ORACLES[name]
+    oracle = ORACLES[name]()
     q = oracle.vae.encode(oracle.params, jnp.zeros(EVENT))
     scale = np.asarray(q.scale, np.float64)
     tril = scale if scale.ndim == 2 else np.diag(scale)
@@ -68,7 +69,7 @@ class Replicates(NamedTuple):
 @functools.cache
 def replicates(name: str, number: int = 150) -> dict[str, Replicates]:
     """The three quantities, for `number` draws of NUM examples and of their keys."""
-    oracle = ORACLES[name]
+    oracle = ORACLES[name]()
     drawn = [
         evaluation.latent_statistics(oracle.params, keys(NUM, seed), draw(NUM, seed), vae=oracle.vae)
         for seed in range(number)
@@ -181,7 +182,7 @@ def by_definition(name: str, xs: np.ndarray) -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize(("name", "chunk_size"), [("ppca", 10), ("linear_gaussian", 19)])
 def test_bounds_are_those_of_their_definitions(name, chunk_size):
     """37 examples fill no number of these chunks."""
-    oracle, xs = ORACLES[name], draw(37, 0)
+    oracle, xs = ORACLES[name](), draw(37, 0)
     drawn = evaluation.latent_statistics(oracle.params, keys(37), xs, vae=oracle.vae, chunk_size=chunk_size)
     for quantity, bounds in by_definition(name, xs).items():
         estimate = getattr(drawn, quantity)
@@ -191,7 +192,7 @@ def test_bounds_are_those_of_their_definitions(name, chunk_size):
 @pytest.mark.parametrize("name", ORACLES)
 def test_activity_and_kl_are_those_of_the_marginals(name):
     """By integrals over a grid of z_d; the whole KL by its trace and determinant."""
-    oracle, xs = ORACLES[name], draw(NUM, 0)
+    oracle, xs = ORACLES[name](), draw(NUM, 0)
     drawn = evaluation.latent_statistics(oracle.params, keys(NUM), xs, vae=oracle.vae)
     weight, mean, covariance = encoder(name)
     means, scales = xs @ weight.T + mean, np.sqrt(np.diag(covariance))

@@ -180,3 +180,18 @@ def test_a_distribution_that_is_no_pytree_serves_as_posterior():
     _, terms = jax.jit(lambda keys: over_batch(negative_elbo)(PARAMS, keys, XS, vae=bare))(keys())
     assert terms.posterior is None
     np.testing.assert_allclose(terms.reconstruction, reconstructions(terms), rtol=1e-5)
+
+
+def test_an_empty_batch_is_refused():
+    """The mean of no losses would be NaN."""
+    with pytest.raises(ValueError, match="one leading axis of the same length, at least 1; got shapes"):
+        over_batch(negative_elbo)(PARAMS, keys()[:0], jnp.zeros((0, 3)), vae=MODEL)
+
+
+@pytest.mark.parametrize("gradient", ["sticking_the_landing", "score_function"])
+@pytest.mark.parametrize("options", [{"replace": free_bits(0.1)}, {"add": (lambda terms: jnp.sum(terms.kl),)}])
+def test_a_term_that_would_drop_the_estimator_is_refused(options, gradient):
+    """Through any function around the loss, since the terms say what their estimator is."""
+    batch = over_batch(lambda *args, **kwargs: negative_elbo(*args, gradient=gradient, **kwargs), **options)
+    with pytest.raises(ValueError, match=f"go with gradient='pathwise' alone, not with '{gradient}'"):
+        batch(PARAMS, keys(), jnp.asarray(XS), vae=MODEL)

@@ -35,6 +35,7 @@ def compute(path: Path, *environments: dict[str, str]) -> dict[str, np.ndarray]:
         "XLA_FLAGS": commands.xla_flags(NUM_DEVICES // len(environments)),
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # the time goes into compilation
+        "PYTHONPATH": str(commands.ROOT),
     }
     command = [sys.executable, str(Path(__file__).with_name("parallel_program.py")), str(path)]
     # To files: a process whose pipe is full would wait for a reader who waits for another process.

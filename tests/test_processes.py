@@ -17,13 +17,11 @@ import pytest
 
 from tests import commands
 
-# Adam would hide gradients that are wrong by a factor.
-SGD = ("--config.training.optimizer=sgd", "--config.training.learning_rate=0.001")
-# Of a run that is to be met in the middle: it ends by a signal alone, at a step that was saved just before.
-ENDLESS = (
-    "--config.training.num_steps=1000000",
-    "--config.training.eval_every=1000000",
-    "--config.training.checkpoint_every=10",
+# Adam would hide gradients that are wrong by a factor. The first checkpoint, at 20, is far from the end.
+RUN = (
+    "--config.training.optimizer=sgd",
+    "--config.training.learning_rate=0.001",
+    "--config.training.num_steps=120",
 )
 ALL_ENDED_SECONDS = 30
 
@@ -92,105 +90,117 @@ def listening(pids: list[int]) -> set[str]:
     return found
 
 
-class Run(NamedTuple):
-    """A run's folder, the launcher's exit status, what was said, and where its processes listened."""
+class Ended(NamedTuple):
+    """How a launch, or the processes of one of its attempts, ended: by itself, or so long after it was hurt."""
+
+    status: int
+    seconds: float
+
+
+class Hurt(NamedTuple):
+    """A run that was told to end, then launched again and hurt twice, after which it was left to finish."""
 
     workdir: Path
+    told: Ended
+    saved: list[int]
+    stopped: Ended
+    killed: Ended
     status: int
     said: str
     addresses: set[str]
-    seconds_to_end: float
+    of_one: Path
+    mistaken: int
+    told_of_the_mistake: str
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Run:
-    """Two processes of one device each, of which one is killed, started again and left to finish."""
-    folder = tmp_path_factory.mktemp("killed")
-    workdir, arguments = folder / "run", (*SGD, "--max_restarts=1")
-    with (folder / "said").open("wb") as output, launched(output, *arguments, f"--workdir={workdir}") as launcher:
+def hurt(tmp_path_factory) -> Hurt:
+    """Of two processes of one device each; `of_one` is the folder of the same run by one process of two devices.
+
+    While nobody but a timer works, that one and the mistaken command are run.
+    """
+    folder = tmp_path_factory.mktemp("hurt")
+    workdir, of_one = folder / "run", folder / "of_one"
+    arguments = (*RUN, "--max_restarts=2", f"--workdir={workdir}")
+    with (folder / "told").open("wb") as output, launched(output, *arguments) as launcher:
         wait_until(lambda: bool(steps(workdir)), launcher)
-        addresses = listening(launcher.ranks())
-        os.kill(launcher.ranks()[1], signal.SIGKILL)
-        start = time.monotonic()
-        wait_until(lambda: launcher.said_by("restart 1 of 1"), launcher)
+        addresses, start = listening(launcher.ranks()), time.monotonic()
+        launcher.process.terminate()
+        told = Ended(launcher.process.wait(60), time.monotonic() - start)
+    saved = steps(workdir)
+
+    def send(launcher: Launched, number: int, restart: int, meanwhile: Callable[[], object] = lambda: None) -> Ended:
+        """Hurts one process as soon as the run is resumed."""
+        wait_until(lambda: launcher.said.read_text().count("resuming") == restart, launcher)
+        ranks, start = launcher.ranks(), time.monotonic()
+        os.kill(ranks[1], number)
+        meanwhile()
+        wait_until(lambda: launcher.said_by(f"restart {restart} of 2"), launcher)
         seconds = time.monotonic() - start
-        return Run(workdir, launcher.process.wait(200), launcher.said.read_text(), addresses, seconds)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
+        status = re.search(rf"ended with status (\d+); restart {restart} of 2", launcher.said.read_text())[1]
+        return Ended(int(status), seconds)
+
+    mistaken: list[int] = []
+
+    def run_the_others() -> None:
+        result = commands.run("train", *commands.SMALL, *RUN, f"--workdir={of_one}", devices=2)
+        assert result.returncode == 0, result.stderr
+        wrong = ("--config.training.batch_size=63", f"--workdir={folder / 'wrong'}", "--max_restarts=1")
+        with (folder / "mistake").open("wb") as output, launched(output, *wrong) as launcher:
+            mistaken.append(launcher.process.wait(100))
+
+    with (folder / "said").open("wb") as output, launched(output, *arguments) as launcher:
+        stopped = send(launcher, signal.SIGSTOP, 1, run_the_others)
+        killed = send(launcher, signal.SIGKILL, 2)
+        status = launcher.process.wait(200)
+    said, told_of_the_mistake = ((folder / name).read_text() for name in ("said", "mistake"))
+    return Hurt(
+        workdir, told, saved, stopped, killed, status, said, addresses, of_one, mistaken[0], told_of_the_mistake
+    )
 
 
-def test_the_death_of_one_ends_all(killed):
-    assert killed.seconds_to_end < ALL_ENDED_SECONDS
-    assert re.search(r"ended with status (71|134|137); restart 1 of 1", killed.said)
+def test_told_to_end_they_save_and_end_with_143(hurt):
+    assert hurt.told.status == 128 + signal.SIGTERM
+    assert hurt.saved
 
 
-def test_restarted_they_resume_and_finish(killed):
-    assert killed.status == 0, killed.said[-3000:]
-    assert "resuming" in killed.said
-    assert (killed.workdir / "summary.json").exists()
+def test_the_same_command_resumes(hurt):
+    assert f"resuming {hurt.workdir} from step {hurt.saved[-1]}\n" in hurt.said
 
 
-def test_they_listen_at_no_address_but_the_loopback_interfaces_and_the_hosts(killed):
+def test_a_process_that_stands_still_ends_all(hurt):
+    assert hurt.stopped.seconds < ALL_ENDED_SECONDS
+    assert hurt.stopped.status in (70, 71, 134, 137)
+
+
+def test_the_death_of_one_ends_all(hurt):
+    assert hurt.killed.seconds < ALL_ENDED_SECONDS
+    assert hurt.killed.status in (71, 134, 137)
+
+
+def test_restarted_they_resume_and_finish(hurt):
+    assert hurt.status == 0, hurt.said[-3000:]
+    assert hurt.said.count("resuming") == 3
+    assert (hurt.workdir / "summary.json").exists()
+
+
+def test_they_listen_at_no_address_but_the_loopback_interfaces_and_the_hosts(hurt):
     """That of the host's name is Gloo's choice."""
     own = {socket.gethostbyname(socket.gethostname()), "127.0.0.1", "::1"}
-    assert killed.addresses
-    assert {address.removeprefix("::ffff:") for address in killed.addresses} <= own
+    assert hurt.addresses
+    assert {address.removeprefix("::ffff:") for address in hurt.addresses} <= own
 
 
-def test_two_processes_compute_as_one_with_two_devices(killed, tmp_path):
-    result = commands.run("train", *commands.SMALL, *SGD, f"--workdir={tmp_path}", devices=2)
-    assert result.returncode == 0, result.stderr
-    assert losses(killed.workdir) == pytest.approx(losses(tmp_path), rel=1e-5)
-    ours, theirs = (json.loads((folder / "summary.json").read_text()) for folder in (killed.workdir, tmp_path))
+def test_two_processes_compute_as_one_with_two_devices(hurt):
+    assert losses(hurt.workdir) == pytest.approx(losses(hurt.of_one), rel=1e-5)
+    ours, theirs = (json.loads((folder / "summary.json").read_text()) for folder in (hurt.workdir, hurt.of_one))
     assert ours["test"] == pytest.approx(theirs["test"], rel=1e-5)
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory) -> Run:
-    """One that was told to end."""
-    folder = tmp_path_factory.mktemp("told")
-    workdir = folder / "run"
-    with (folder / "said").open("wb") as output, launched(output, *ENDLESS, f"--workdir={workdir}") as launcher:
-        wait_until(lambda: launcher.said_by("step "), launcher)
-        launcher.process.terminate()
-        start = time.monotonic()
-        status = launcher.process.wait(60)
-        return Run(workdir, status, launcher.said.read_text(), set(), time.monotonic() - start)
-
-
-@pytest.fixture(scope="module")
-def stopped(told) -> Run:
-    """The same, started again, until one process stands still."""
-    with (
-        (told.workdir / "said").open("wb") as output,
-        launched(output, *ENDLESS, f"--workdir={told.workdir}") as launcher,
-    ):
-        wait_until(lambda: launcher.said_by("step "), launcher)
-        ranks = launcher.ranks()
-        os.kill(ranks[1], signal.SIGSTOP)
-        start = time.monotonic()
-        status = launcher.process.wait(200)
-        assert not any(Path(f"/proc/{pid}").exists() for pid in ranks)
-        return Run(told.workdir, status, launcher.said.read_text(), set(), time.monotonic() - start)
-
-
-def test_told_to_end_they_save_and_end_with_143(told):
-    assert told.status == 128 + signal.SIGTERM, told.said[-3000:]
-    assert steps(told.workdir)
-
-
-def test_the_same_command_resumes(told, stopped):
-    assert re.search(rf"resuming {told.workdir} from step [1-9]", stopped.said)
-
-
-def test_a_process_that_stands_still_ends_all(stopped):
-    assert stopped.seconds_to_end < ALL_ENDED_SECONDS
-    assert stopped.status in (70, 71, 134, 137)
-
-
-def test_a_users_mistake_is_told_once_and_not_tried_again(tmp_path):
-    arguments = ("--config.training.batch_size=63", f"--workdir={tmp_path / 'run'}", "--max_restarts=1")
-    with (tmp_path / "said").open("wb") as output, launched(output, *arguments) as launcher:
-        assert launcher.process.wait(100) == 1
-    said = [line for line in launcher.said.read_text().splitlines() if not line.startswith("platform")]
+def test_a_users_mistake_is_told_once_and_not_tried_again(hurt):
+    assert hurt.mistaken == 1
+    said = [line for line in hurt.told_of_the_mistake.splitlines() if not line.startswith("platform")]
     assert len(said) == 1, said
     assert said[0].startswith("error: a batch of 63 cannot be divided evenly")
 

@@ -3,16 +3,23 @@
 import json
 import re
 import shutil
+import signal
+import subprocess
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 from experiments import train
+from experiments.command import signals
 from experiments.command.errors import UserError
+from experiments.report import figures
 from experiments.run import build, scores, session
 from experiments.run import workdir as workdirs
+from experiments.run.metrics import MetricsLog
 from tests import commands
 
 
@@ -64,18 +71,46 @@ def test_without_a_terminal_the_progress_is_plain_lines(trained):
     assert "\r" not in printed
 
 
-def test_a_killed_run_resumes_to_the_bits_of_the_uninterrupted_one(trained, tmp_path):
-    """In other processes, in another folder."""
-    killed = tmp_path / "killed"
-    with commands.Started("train", *commands.SMALL, f"--workdir={killed}") as process:  # SIGKILL ends it
+class Hurt(NamedTuple):
+    """A run that was killed, then told to end, then left to finish."""
+
+    workdir: Path
+    told_to_end: subprocess.CompletedProcess[str]
+    last_told: int
+    saved: int
+    resumed: str
+
+
+@pytest.fixture(scope="module")
+def hurt(tmp_path_factory) -> Hurt:
+    workdir = tmp_path_factory.mktemp("hurt") / "run"
+    arguments = ("train", *commands.SMALL, f"--workdir={workdir}")
+    with commands.Started(*arguments) as process:  # SIGKILL ends it
         # The first checkpoint is at step 20; the first validation, at 30, takes seconds to compile.
-        commands.wait_until((killed / "checkpoints" / "20").exists, process)
-    assert not (killed / "summary.json").exists()
-    resumed = commands.run("train", *commands.SMALL, f"--workdir={killed}")
-    assert "resuming" in resumed.stdout, resumed.stderr
-    assert summary(killed)["params_sha256"] == summary(trained)["params_sha256"]
-    assert summary(killed)["test"] == summary(trained)["test"]
-    assert metrics(killed) == metrics(trained)
+        commands.wait_until((workdir / "checkpoints" / "20").exists, process)
+    with commands.Started(*arguments) as process:
+        commands.wait_until(lambda: "resuming" in process.stdout, process)
+        process.send_signal(signal.SIGTERM)
+        status = process.wait()
+        told = subprocess.CompletedProcess(process.args, status, process.stdout, process.stderr)
+    assert not (workdir / "summary.json").exists()
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    last_told = metrics(workdir)[-1]["step"]
+    return Hurt(workdir, told, last_told, saved, commands.train(workdir, *commands.SMALL))
+
+
+def test_a_run_that_is_told_to_end_saves_what_it_told_of_and_ends_with_143(hurt):
+    assert hurt.told_to_end.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in hurt.told_to_end.stderr
+    assert 20 <= hurt.last_told <= hurt.saved
+
+
+def test_a_hurt_run_resumes_to_the_bits_of_the_uninterrupted_one(trained, hurt):
+    """In other processes, in another folder."""
+    assert f"from step {hurt.saved}\n" in hurt.resumed
+    assert summary(hurt.workdir)["params_sha256"] == summary(trained)["params_sha256"]
+    assert summary(hurt.workdir)["test"] == summary(trained)["test"]
+    assert metrics(hurt.workdir) == metrics(trained)
 
 
 def test_a_finished_run_prints_its_summary_and_changes_nothing(trained):
@@ -97,10 +132,10 @@ def test_a_checkpoint_of_another_model_is_refused(trained, tmp_path):
             commands.call(*arguments, f"--workdir={other}")
 
 
-def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
+def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda *args: None)
     workdir = tmp_path / "run"
-    result = commands.run("train", *commands.SMALL, f"--workdir={workdir}", devices=4)
-    assert result.returncode == 0, result.stderr
+    commands.train(workdir, *commands.SMALL, devices=4)
     written = summary(workdir)
     config = workdirs.read_config(workdir)
     experiment = build.build(config, data_dir=None)
@@ -109,8 +144,7 @@ def test_a_run_of_four_devices_is_evaluated_and_resumed_on_one(tmp_path):
     np.testing.assert_allclose(evaluated.elbo, written["test"]["elbo"], rtol=1e-5)
     (workdir / "summary.json").unlink()
     shutil.rmtree(workdir / "checkpoints" / "60")
-    resumed = commands.run("train", f"--workdir={workdir}")
-    assert "from step 40" in resumed.stdout, resumed.stderr
+    assert "from step 40" in commands.call("train", f"--workdir={workdir}", "--stuck_after=0")
     np.testing.assert_allclose(summary(workdir)["test"]["elbo"], written["test"]["elbo"], rtol=1e-3)
 
 
@@ -145,6 +179,37 @@ def test_a_run_that_is_given_more_steps_comes_to_the_bits_of_one_that_had_them(t
         for mine, other in zip(*leaves, strict=True):
             np.testing.assert_array_equal(mine, other)
     assert metrics(tmp_path / "grown") == metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("during", ["steps", "validation"])
+def test_a_signal_between_checkpoints_saves_every_step_that_was_told_of(tmp_path, monkeypatch, during):
+    told, noted = [], []
+    monkeypatch.setattr(signals, "_noted", noted)
+    write, validation = MetricsLog.write, scores.validation_scores
+
+    def writing(log, step, split, values):
+        write(log, step, split, values)
+        told.append(step)
+        if during == "steps":
+            noted.append(signal.SIGTERM)
+
+    def validating(experiment, params):
+        noted.append(signal.SIGTERM)
+        return validation(experiment, params)
+
+    monkeypatch.setattr(MetricsLog, "write", writing)
+    if during == "validation":
+        monkeypatch.setattr(scores, "validation_scores", validating)
+    config, experiment = small(
+        40, **{"training.eval_every": "20" if during == "validation" else "40", "training.checkpoint_every": "40"}
+    )
+    with (
+        workdirs.claimed(tmp_path / "run", config, experiment.fingerprint) as place,
+        pytest.raises(signals.Interrupted, match="SIGTERM"),
+    ):
+        session.train(config, experiment, tmp_path / "run", place, wandb_project=None)
+    (saved,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert 0 < told[-1] <= saved < 40
 
 
 @pytest.mark.parametrize("at", [10, 20])

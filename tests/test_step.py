@@ -11,19 +11,20 @@ import optax
 import pytest
 import scipy.stats
 
+from tests.fixed_oracles import linear_gaussian
 from vae_jax import losses, oracles, training
 
 LEARNING_RATE, STEP = 0.125, 7
 SGD = optax.sgd(LEARNING_RATE)
 ROWS = np.array([4, 0, 9, 2, 7], np.int32)
 XS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
-ORACLE = oracles.linear_gaussian(jax.random.key(1), latent_dim=2, event_dim=3)
+oracle = partial(linear_gaussian, 1)
 SLOPES = {"a": np.float32([3.0, -1.0]), "b": np.float32([[0.5], [2.0]])}
 
 
 def exact_loss(params, keys, xs):
     """The mean of −L(x), in closed form."""
-    return -jnp.mean(jax.vmap(lambda x: ORACLE.elbo(params, x))(xs)), None
+    return -jnp.mean(jax.vmap(lambda x: oracle().elbo(params, x))(xs)), None
 
 
 def linear_loss(params, keys, batch):
@@ -57,10 +58,10 @@ def contract_noise(rows: np.ndarray, step: int = STEP) -> np.ndarray:
 
 def test_sgd_moves_the_parameters_against_the_exact_gradient():
     """−lr ∇ mean(−L), from the exact gradients of the examples one by one, summed in float64."""
-    state, metrics = updated(exact_loss, ORACLE.params)
-    elbo_and_gradient = jax.jit(jax.value_and_grad(ORACLE.elbo))
-    values, gradients = zip(*(elbo_and_gradient(ORACLE.params, x) for x in XS[ROWS]), strict=True)
-    for moved, before, *parts in zip(*map(jax.tree.leaves, (state.params, ORACLE.params, *gradients)), strict=True):
+    state, metrics = updated(exact_loss, oracle().params)
+    elbo_and_gradient = jax.jit(jax.value_and_grad(oracle().elbo))
+    values, gradients = zip(*(elbo_and_gradient(oracle().params, x) for x in XS[ROWS]), strict=True)
+    for moved, before, *parts in zip(*map(jax.tree.leaves, (state.params, oracle().params, *gradients)), strict=True):
         step = LEARNING_RATE * np.mean(np.asarray(parts, np.float64), axis=0)
         assert np.abs(step).max() > 0.01
         np.testing.assert_allclose(moved, before + step, rtol=1e-5, atol=1e-6)
@@ -186,7 +187,7 @@ def test_a_step_promotes_no_types_by_itself(microbatches):
     loss = losses.mean_over_examples(exact_loss)
     step = partial(training.train_step, loss_fn=loss, optimizer=SGD, **options)
     with jax.numpy_dtype_promotion("strict"):
-        jax.eval_shape(step, state_at(ORACLE.params, average=True), key(), XS[ROWS], jnp.asarray(ROWS))
+        jax.eval_shape(step, state_at(oracle().params, average=True), key(), XS[ROWS], jnp.asarray(ROWS))
 
 
 def test_consecutive_steps_in_a_scan_have_the_batches_and_noise_of_their_rows_and_steps():
@@ -298,13 +299,13 @@ def test_microbatches_move_the_parameters_as_the_whole_batch_does(microbatches):
     """Exactly: against the gradients of the examples one by one, each with the noise of its row, in float64."""
     rows = np.array([4, 0, 9, 2, 7, 5], np.int32)
     loss = losses.over_batch(losses.negative_elbo)
-    options = {"vae": ORACLE.vae, "kl": "monte_carlo", "num_samples": 2}
+    options = {"vae": oracle().vae, "kl": "monte_carlo", "num_samples": 2}
     one = jax.jit(jax.value_and_grad(lambda params, key, x: loss(params, key[None], x[None], **options)[0]))
     step_key = jax.random.fold_in(key(), STEP)
-    parts = [one(ORACLE.params, jax.random.fold_in(step_key, int(row)), XS[row]) for row in rows]
+    parts = [one(oracle().params, jax.random.fold_in(step_key, int(row)), XS[row]) for row in rows]
     values, gradients = zip(*parts, strict=True)
-    state, metrics = moved(partial(loss, **options), ORACLE.params, rows, microbatches=microbatches)
-    for after, before, *each in zip(*map(jax.tree.leaves, (state.params, ORACLE.params, *gradients)), strict=True):
+    state, metrics = moved(partial(loss, **options), oracle().params, rows, microbatches=microbatches)
+    for after, before, *each in zip(*map(jax.tree.leaves, (state.params, oracle().params, *gradients)), strict=True):
         step = LEARNING_RATE * np.mean(np.asarray(each, np.float64), axis=0)
         assert np.abs(step).max() > 0.01
         np.testing.assert_allclose(after, np.asarray(before, np.float64) - step, rtol=1e-6, atol=2e-6)
@@ -324,21 +325,21 @@ def test_microbatches_report_the_means_over_the_whole_batch():
 @pytest.mark.parametrize("options", [{"replace": losses.free_bits(0.1)}, {"add": (lambda terms: jnp.float32(0.0),)}])
 def test_microbatches_of_a_loss_of_the_whole_batch_are_refused(options):
     """However its options are bound."""
-    loss = partial(partial(losses.over_batch(losses.negative_elbo, **options), vae=ORACLE.vae), kl="analytic")
+    loss = partial(partial(losses.over_batch(losses.negative_elbo, **options), vae=oracle().vae), kl="analytic")
     with pytest.raises(ValueError, match="a mean over examples; this one has `add` or `replace`"):
-        moved(loss, ORACLE.params, ROWS[:4], microbatches=2)
+        moved(loss, oracle().params, ROWS[:4], microbatches=2)
 
 
 def test_microbatches_of_a_loss_that_does_not_say_what_it_is_are_refused():
     """A function around a batch's loss hides whether its value is a mean over examples."""
-    inner = partial(losses.over_batch(losses.negative_elbo, replace=losses.free_bits(0.1)), vae=ORACLE.vae)
+    inner = partial(losses.over_batch(losses.negative_elbo, replace=losses.free_bits(0.1)), vae=oracle().vae)
     with pytest.raises(ValueError, match=r"which this function does not say: .* losses\.mean_over_examples"):
-        moved(lambda params, keys, xs: inner(params, keys, xs), ORACLE.params, ROWS[:4], microbatches=2)
+        moved(lambda params, keys, xs: inner(params, keys, xs), oracle().params, ROWS[:4], microbatches=2)
 
 
 def test_microbatches_of_uneven_size_are_refused():
     with pytest.raises(ValueError, match="a device's batch of 5 cannot be divided into 2 microbatches"):
-        moved(losses.mean_over_examples(exact_loss), ORACLE.params, microbatches=2)
+        moved(losses.mean_over_examples(exact_loss), oracle().params, microbatches=2)
 
 
 NOT_FINITE = {
@@ -363,5 +364,5 @@ def test_a_skipped_step_changes_nothing_but_its_number(case):
 
 def test_a_finite_step_is_the_same_where_others_would_be_skipped():
     run = jax.jit(partial(training.train_step, loss_fn=exact_loss, optimizer=SGD, skip_nonfinite=True))
-    state, _ = run(state_at(ORACLE.params), key(), XS[ROWS], ROWS)
-    chex.assert_trees_all_equal(state, updated(exact_loss, ORACLE.params)[0])
+    state, _ = run(state_at(oracle().params), key(), XS[ROWS], ROWS)
+    chex.assert_trees_all_equal(state, updated(exact_loss, oracle().params)[0])

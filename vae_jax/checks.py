@@ -1,11 +1,13 @@
 """What is asked of a data set in memory: arrays of one length, and finite."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.experimental import checkify
 
 _MOST_NAMED = 10
 
@@ -42,3 +44,18 @@ def check_rows(rows: Any, name: str, minimum: int = 1) -> int:
             named = ", ".join(map(str, bad[:_MOST_NAMED])) + (", …" if bad.size > _MOST_NAMED else "")
             raise ValueError(f"{name} must be finite; {bad.size} of {number} rows are not: {named}")
     return number
+
+
+def failed_check(function: Callable[..., Any]) -> Callable[..., checkify.Error]:
+    """Returns `function` with the first of its `checkify.debug_check`s that fails as its result.
+
+    Under `jit` nothing is computed but what the checks need.
+    """
+    return lambda *args: checkify.checkify(function)(*args)[0]
+
+
+def check_passes(error: checkify.Error) -> None:
+    """Raises `ValueError` with the message of a check that failed."""
+    message = error.get()
+    if message is not None:
+        raise ValueError(message.removesuffix(" (`check` failed)"))

@@ -55,6 +55,7 @@ class Assessment(NamedTuple):
     Attributes:
       evidence: of every test example.
       reasons: by part of `PARTS`, why it is None.
+      not_a_density: why log p(x|z) of the examples is no log-density; "" where it is one.
       latents: of the test examples.
       collapse: why latents are unused.
       probe: of the labels, from the latent means, and the name of these.
@@ -65,6 +66,7 @@ class Assessment(NamedTuple):
 
     evidence: evaluation.LogEvidence
     reasons: dict[str, str]
+    not_a_density: str = ""
     latents: evaluation.LatentStatistics | None = None
     collapse: evaluation.CollapseDiagnosis | None = None
     probe: tuple[evaluation.LinearProbe, str] | None = None
@@ -83,7 +85,8 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
     evidence = scores.log_evidence(
         experiment, subject.params, "test", options.num_samples, on_block=_lines(subject.tell)
     )
-    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"))
+    remark = scores.not_a_density(experiment, subject.params)
+    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"), remark)
     keep(found)
     measures = {"latents": _latents, "probe": _probe, "annealed": _annealed, "bidirectional": _bidirectional}
     measures |= {"gaps": _gaps, "collapse": lambda subject: _collapse(subject, found)}
@@ -100,7 +103,7 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
 def _latents(subject: Subject) -> evaluation.LatentStatistics:
     subject.tell("what the latents hold")
     vae, params, (keys, xs) = subject.experiment.vae, subject.params, _latent_examples(subject)
-    latent_dim = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(vae.prior(params).sample, keys[0])))
+    latent_dim = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(vae.prior(params).sample, jax.random.key(0))))
     chunk_size = max(1, min(100, math.isqrt(_COMPARED_NUMBERS // latent_dim)))
     return evaluation.latent_statistics(params, keys, xs, vae=vae, chunk_size=chunk_size)
 

@@ -1,6 +1,7 @@
 """The figures of a model as one list of rows, of which table, JSON and CSV are renderings."""
 
 import math
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from vae_jax import evaluation
 
 from .assessment import Assessment, Options
 
+_OF_DENSITIES = re.compile(r"\.(elbo|refined_elbo|nll|log_evidence|L\d+)$")
 # Of k̂: the tail of fewer samples holds fewer than five.
 _SAMPLES_OF_A_TAIL = 25
 _INFORMATION = {
@@ -83,7 +85,15 @@ def rows(found: Assessment, options: Options) -> list[Row]:
     listed: list[Row] = []
     for name, part in parts.items():
         listed += [missing[name]._replace(reason=found.reasons[name])] if name in found.reasons else part()
-    return listed
+    return [_marked(row, found.not_a_density) for row in listed]
+
+
+def _marked(row: Row, not_a_density: str) -> Row:
+    """With the remark, where the row is of log p(x|z) at examples of the data."""
+    of_data = row.examples in ("test", "train") and _OF_DENSITIES.search(row.path) is not None
+    if not (of_data and not_a_density):
+        return row
+    return row._replace(remark="; ".join(filter(None, (row.remark, not_a_density))))
 
 
 def _mean(path: str, label: str, values: Any, **about: Any) -> Row:

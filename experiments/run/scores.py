@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import VAE, evaluation, parallel, runs, training
+from vae_jax import VAE, data, evaluation, parallel, runs, training
+from vae_jax.distributions import Bernoulli
 
 from ..command import signals, watchdog
 from . import build
@@ -17,6 +19,8 @@ from .config import Config
 # Samples per validation image: enough that their noise is small beside the differences between images.
 _VALIDATION_SAMPLES = 10
 _PURPOSES = {"validation": build.VALIDATION, "test": build.TEST}
+# Grey images show it at once.
+_LOOKED_AT = 1000
 # A block of images takes seconds on a slow machine: no more samples than this, unless each device has one image.
 _BLOCK_SAMPLES = 250_000
 
@@ -62,6 +66,17 @@ def test_scores(experiment: build.Experiment, params: Any, *, num_samples: int) 
     """ELBO and importance-sampled negative log-likelihood of the test split, with standard errors."""
     evidence = log_evidence(experiment, params, "test", num_samples)
     return evaluation.dataset_evidence(evidence, num_samples=num_samples)
+
+
+def not_a_density(experiment: build.Experiment, params: Any) -> str:
+    """Returns why log p(x|z) of the test examples is no log-density; "" where it is one."""
+    vae, images = experiment.vae, experiment.dataset.test.images
+    likelihood = vae.decode(params, vae.prior(params).sample(jax.random.key(0)))
+    if not isinstance(likelihood, Bernoulli):
+        return ""
+    xs = experiment.observed("test", data.spread_rows(len(images), _LOOKED_AT))
+    binary = bool(jnp.all((xs == 0) | (xs == 1)))
+    return "" if binary else "not a density: x is grey, and a Bernoulli likelihood is a density of zeros and ones"
 
 
 def params_sha256(params: Any) -> str:

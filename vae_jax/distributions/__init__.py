@@ -11,3 +11,4 @@ from .normal import is_gaussian as is_gaussian
 from .normal import standard_normal as standard_normal
 from .protocol import Distribution as Distribution
 from .protocol import is_reparameterized as is_reparameterized
+from .support import Interval as Interval

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, Shaped
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
 from .protocol import check_event
+from .support import Interval
 
 
 @pytree_dataclass
@@ -21,6 +22,7 @@ class Bernoulli:
 
     logits: Float[Array, "*event"]
     reparameterized: ClassVar[bool] = False
+    support: ClassVar[Interval] = Interval(0, 1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "logits", floating(self.logits))

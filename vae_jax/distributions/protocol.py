@@ -15,7 +15,8 @@ class Distribution(Protocol):
     Anything with these two methods serves as q(z|x), p(z) or p(x|z), a NumPyro distribution for one. A q(z|x) over
     real numbers also states whether it is `reparameterized` (NumPyro's have `has_rsample`) where a gradient follows
     its samples. The distributions of this package have `event_shape` and `reparameterized` and, where that is true,
-    `noise(key)` and `transform(noise) -> (z, log_q)`: the two halves of z = g(e) (E10).
+    `noise(key)` and `transform(noise) -> (z, log_q)`: the two halves of z = g(e) (E10). Where a p(x|z) states its
+    `event_shape`, or its `support` as a function of a value that is true inside it, the data are compared with it.
     """
 
     def sample(self, key: Key[Array, ""], /) -> Any:

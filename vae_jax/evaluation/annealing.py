@@ -18,7 +18,7 @@ from ..losses.checks import check_count
 from ..losses.example import Example, examples_of
 from ..model import VAE, Params
 from ..names import check_name
-from .checks import check_examples
+from .checks import check_examples, check_support
 
 _STARTS = ("prior", "posterior")
 # Beskos et al. 2013, Bernoulli 19(5A): the most efficient acceptance of HMC tends to 0.651 in high dimensions.
@@ -122,6 +122,7 @@ def annealed_log_evidence(
     """
     options = _check_options(num_temperatures, num_chains, num_leapfrog, start, chunk_size)
     check_examples(keys, xs, "annealed_log_evidence")
+    check_support(params, xs, vae)
     return _annealed(params, keys, xs, vae=vae, **options)
 
 

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Key
 
-from ..checks import check_rows
+from ..checks import check_passes, check_rows, failed_check
+from ..losses.example import examples_of
+from ..model import VAE, Params
 
 
 def check_examples(keys: Key[Array, " n"], xs: Any, what: str, minimum: int = 1) -> int:
@@ -16,3 +20,23 @@ def check_examples(keys: Key[Array, " n"], xs: Any, what: str, minimum: int = 1)
             f"{what} needs one key for each example: got keys of shape {np.shape(keys)} for {number} examples"
         )
     return number
+
+
+def check_support(params: Params, xs: Any, vae: VAE) -> None:
+    """Raises `ValueError` where one of concrete `xs` lies outside the support of p(x|z)."""
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((params, xs))):
+        check_passes(_outside_support(params, xs, vae))
+
+
+@jax.jit
+def _outside_support(params: Params, xs: Any, vae: VAE) -> Any:
+    def densities(xs: Any) -> Any:
+        at, key = examples_of(vae, params), jax.random.key(0)  # of no effect on what is checked
+
+        def one(x: Any) -> Any:
+            of_x = at(key, x)
+            return of_x.densities(of_x.q.sample(key))
+
+        return jax.vmap(one)(xs)
+
+    return failed_check(densities)(xs)

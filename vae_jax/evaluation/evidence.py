@@ -13,7 +13,7 @@ from .. import parallel
 from ..losses.checks import check_count
 from ..losses.example import examples_of
 from ..model import VAE, Params
-from .checks import check_examples
+from .checks import check_examples, check_support
 from .pareto import k_of_tail, tail_size
 from .sums import Sum, common_scale, or_zero
 
@@ -109,6 +109,7 @@ def log_evidence(
     if num_bootstrap is not None:
         check_count(num_bootstrap, "num_bootstrap", 2)
     check_examples(keys, xs, "log_evidence")
+    check_support(params, xs, vae)
     if mesh is not None:
         params, keys, xs = parallel.replicate((params, keys, xs), mesh)
     return _log_evidence(
@@ -289,11 +290,12 @@ def _summary(totals: _Totals, num_samples: int) -> LogEvidence:
         standard_error = jnp.sqrt(relative_variance / max(1, num_samples - 1))
     value = totals.peak + jnp.log(mean)
     sizes = np.array(bound_sizes(num_samples)[:-1], int)
-    bounds = totals.groups.value / (num_samples // sizes) - np.log(sizes) + or_zero(totals.origin)
+    num_groups, log_sizes = (jnp.asarray(of_sizes, value.dtype) for of_sizes in (num_samples // sizes, np.log(sizes)))
+    bounds = totals.groups.value / num_groups - log_sizes + or_zero(totals.origin)
     return LogEvidence(
         value=value,
         standard_error=standard_error if num_samples > 1 else jnp.full_like(value, jnp.nan),
         effective_sample_size=num_samples / (1 + relative_variance),
         pareto_k=k_of_tail(totals.largest),
-        bounds=jnp.append(bounds.astype(value.dtype), value),
+        bounds=jnp.append(bounds, value),
     )

@@ -16,7 +16,7 @@ from ..losses.checks import check_count
 from ..losses.example import examples_of
 from ..model import VAE, Params
 from ..names import check_name
-from .checks import check_examples
+from .checks import check_examples, check_support
 
 _FAMILIES = ("diagonal", "full")
 
@@ -121,7 +121,10 @@ def inference_gaps(
     check_examples(keys, xs, "inference_gaps")
     if log_evidence is not None and {np.shape(part) for part in log_evidence} != {np.shape(keys)}:
         raise ValueError(f"log_evidence is of {np.size(log_evidence[0])} examples, but there are {len(keys)}")
-    return _gaps(params, keys, xs, log_evidence, learning_rate, vae=vae, family=family, **options)
+    compute = partial(_gaps, params, keys, xs, log_evidence, learning_rate, vae=vae, family=family, **options)
+    jax.eval_shape(compute)  # a q that has no gaps is refused before the data are looked at
+    check_support(params, xs, vae)
+    return compute()
 
 
 @partial(jax.jit, static_argnames=("family", "num_steps", "samples_per_step", "num_samples", "chunk_size"))
@@ -211,7 +214,8 @@ def _minimise(
         at, halfway, state = carry
         halfway = jax.tree.map(lambda new, old: jnp.where(number == num_steps // 2, new, old), at, halfway)
         gradient = jax.grad(loss, has_aux=True)(at, jax.random.fold_in(key, number), x)[0]
-        updates, state = optimizer.update(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # which optax relies on
+            updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(at, updates), halfway, state), None
 
     carry = (start, start, optimizer.init(start))

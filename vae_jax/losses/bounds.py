@@ -34,7 +34,7 @@ class Bound:
       twice_differentiable: whether V is, which the doubly reparameterised gradient needs.
       elbo_weight: λ, where V(l) is λ times the mean of l and something else. The other samples' part of that mean is
         then left out of a sample's learning signal, which has K² times the variance with it.
-      kl: how the KL of an ELBO is had, as in `negative_elbo`; "monte_carlo" for all other bounds.
+      kl: how the KL of an ELBO is had, as in `negative_elbo`; None for all other bounds.
     """
 
     value: Callable[[LogWeights], Float[Array, ""]]
@@ -43,11 +43,12 @@ class Bound:
     theta_in_groups: bool = True
     twice_differentiable: bool = True
     elbo_weight: float = 0.0
-    kl: str = "monte_carlo"
+    kl: str | None = None
 
     def __post_init__(self) -> None:
         check_count(self.num_groups, "num_groups")
-        check_name(self.kl, "kl", _KL_KINDS)
+        if self.kl is not None:
+            check_name(self.kl, "kl", _KL_KINDS)
 
     @property
     def gradients(self) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
+from jax.experimental import checkify
 
 from ..distributions import Distribution
 
@@ -51,6 +53,25 @@ def check_scalar(log_density: Any, name: str) -> None:
             f"log_prob of {name} must be a scalar, the sum over the event; it has shape {log_density.shape}. A NumPyro "
             "distribution needs .to_event(n)"
         )
+
+
+def check_event(p: Any, x: Any) -> None:
+    """Compares x with what p(x|z) states of its events: `event_shape`, and `support` where `checkify` looks.
+
+    Raises:
+      ValueError: where the shapes differ, which broadcasting would hide. A value outside the support is a failed
+        `checkify.debug_check`, which costs nothing but where the data are checked.
+    """
+    if not hasattr(x, "shape"):
+        return
+    name, shape = type(p).__name__, getattr(p, "event_shape", x.shape)
+    if shape != x.shape:
+        raise ValueError(f"p(x|z) is a {name} over events of shape {shape}, and x has shape {x.shape}")
+    support = getattr(p, "support", None)
+    if support is not None and x.size:
+        message = f"x lies outside the support of p(x|z): it has values from {{low}} to {{high}}, and {name} takes "
+        message += str(support).replace("{", "{{").replace("}", "}}")
+        checkify.debug_check(jnp.all(support(x)), message, low=jnp.min(x), high=jnp.max(x))
 
 
 def without_kl(loss: Callable[_P, _R]) -> Callable[_P, _R]:

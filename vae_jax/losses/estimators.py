@@ -100,7 +100,7 @@ def estimate(
 
 def _bound_itself(at: Example, bound: Bound, z: Any, beta: Any) -> tuple[Float[Array, ""], Terms]:
     densities = over_samples(at.densities, z)
-    if bound.name != "elbo":
+    if bound.kl is None:
         return -bound(densities.log_weights(beta)), at.terms(z, densities, "pathwise")
     analytic = bound.kl == "analytic" or (bound.kl == "auto" and has_closed_form_kl(at.q, at.prior))
     terms = at.terms(z, densities, "pathwise", kl=kl_divergence(at.q, at.prior) if analytic else None)
@@ -115,7 +115,7 @@ def _along_the_path(at: Example, bound: Bound, gradient: str, z: Any, beta: Any)
     path = z
     if gradient == "doubly_reparameterized":
         second = _in_groups(bound, lambda l: jnp.diagonal(jax.hessian(bound.value)(l)), log_weights)
-        used = for_phi > 0
+        used = for_phi != 0
         factor = jnp.where(used, 1 - second / jnp.where(used, for_phi, 1), 0)
         path = over_samples(lambda pair: _scale_gradient(*pair), (z, factor))
     # With every gradient stopped these are the same numbers as `still`, and XLA computes them once.
@@ -156,7 +156,11 @@ def _signals(bound: Bound, gradient: str, baseline: Baseline, log_weights: LogWe
         if gradient == "vimco":
             others = jnp.concatenate([jnp.mean(others, axis=1, keepdims=True), others], axis=1)
         return bound.value(log_weights) - jax.vmap(bound.value)(others)
-    signals = lambda l: bound.value(l) + bound.elbo_weight * (l / size - jnp.mean(l))
+
+    def signals(l: LogWeights) -> LogWeights:
+        whole = jnp.full_like(l, bound.value(l))
+        return whole + bound.elbo_weight * (l / size - jnp.mean(l)) if bound.elbo_weight else whole
+
     if baseline is None:
         return signals(log_weights)
     return signals(log_weights) - signals(jnp.full_like(log_weights, jax.lax.stop_gradient(baseline)))

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..distributions import Distribution, MultivariateNormal, is_gaussian, kl_per_dimension
+from ..distributions import MultivariateNormal, is_gaussian, kl_per_dimension
 from ..keys import check_key
 from ..model import VAE, Params
-from .checks import check_one_example, check_scalar
+from .checks import check_event, check_one_example, check_scalar
 from .terms import Estimator, Terms
 
 
@@ -43,13 +43,14 @@ class Example:
         """Returns the densities at ONE z; `log_q` takes the place of log q(z|x).
 
         Raises:
-          ValueError: for a log-density that is not a scalar.
+          ValueError: for an x of another shape than p(x|z)'s events, or a log-density that is not a scalar.
         """
         p = self.decode(z)
         log_posterior = (self.q.log_prob if log_q is None else log_q)(z)
         values = Densities(p.log_prob(self.x), self.prior.log_prob(z), log_posterior, _mean_variance(p))
         check_scalar(values.log_likelihood, "p(x|z)")
         check_scalar(values.log_prior - values.log_posterior, "q(z|x) or p(z)")
+        check_event(p, self.x)
         return values
 
     def terms(self, z: Any, at: Densities, estimator: str, *, kl: Float[Array, ""] | None = None) -> Terms:

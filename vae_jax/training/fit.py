@@ -1,5 +1,6 @@
 """Training in a notebook."""
 
+import operator
 from functools import partial
 from typing import Any
 
@@ -7,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-from ..checks import check_rows
+from ..checks import check_passes, check_rows, failed_check
 from ..data import batch_indices
-from ..keys import check_key
+from ..keys import check_key, example_keys
 from .loop import non_finite, run_keys
-from .step import LossFn, TrainState, init_state, train_steps
+from .step import LossFn, TrainState, init_state, train_steps, with_step
 
 _STEPS_PER_CALL = 1000
 
@@ -45,8 +46,8 @@ def fit(
 
     Raises:
       NonFiniteError: for a loss or a gradient that is not finite, with the step and the rows of its batch.
-      ValueError: for arrays of different lengths, a list of examples, values that are not finite, or a batch larger
-        than the data.
+      ValueError: for arrays of different lengths, a list of examples, values that are not finite or outside the
+        support of p(x|z), or a batch larger than the data.
       TypeError: for a raw uint32 key.
     """
     state, curve = fit_state(
@@ -96,8 +97,9 @@ def fit_state(
     if jax.tree.structure(jax.eval_shape(optimizer.init, state.params)) != jax.tree.structure(state.opt_state):
         raise ValueError("the state is not of this optimizer: make one with training.init_state(params, optimizer)")
     order_key, noise_key = run_keys(key)
-    run = jax.jit(partial(train_steps, loss_fn=loss_fn, optimizer=optimizer), donate_argnums=0)
     step = int(state.step)
+    _check_support(loss_fn, state.params, xs, min(batch_size, num_examples))
+    run = jax.jit(partial(train_steps, loss_fn=loss_fn, optimizer=optimizer), donate_argnums=0)
     state, end = jax.tree.map(jnp.copy, state), step + num_steps
     pending, curve = [], []
 
@@ -118,3 +120,18 @@ def fit_state(
         step = stop
     curve.extend(read(*chunk) for chunk in pending)
     return state, np.concatenate(curve or [np.empty(0, np.float32)])
+
+
+def _check_support(loss_fn: LossFn, params: Any, xs: Any, batch_size: int) -> None:
+    """Raises `ValueError` where an x lies outside p(x|z)'s support, looking at all of them once."""
+    loss = with_step(loss_fn)
+
+    @jax.jit
+    def check(rows: Int[Array, " batch"], batch: Any) -> Any:
+        keys = example_keys(jax.random.key(0), 0, rows)
+        return failed_check(loss)(params, keys, batch, jnp.int32(0))
+
+    num_examples = len(jax.tree.leaves(xs)[0])
+    for start in range(0, num_examples, max(1, batch_size)):
+        rows = np.arange(batch_size, dtype=np.int32) + min(start, num_examples - batch_size)
+        check_passes(check(rows, jax.tree.map(operator.itemgetter(rows), xs)))

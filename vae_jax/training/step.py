@@ -85,7 +85,7 @@ def train_step(
     check_key(key)
     if (state.average is None) != (average_decay is None):
         raise ValueError("a state with a weight average needs average_decay, and one without has no use for it")
-    value_and_grad = jax.value_and_grad(_with_step(loss_fn), has_aux=True)
+    value_and_grad = jax.value_and_grad(with_step(loss_fn), has_aux=True)
 
     def measure(index: Any, batch: Any) -> tuple[Any, Metrics]:
         keys = example_keys(key, state.step, index)
@@ -174,7 +174,7 @@ def check_microbatches(loss_fn: LossFn) -> None:
         )
 
 
-def _with_step(loss_fn: LossFn) -> LossFn:
+def with_step(loss_fn: LossFn) -> LossFn:
     """`over_batch`'s losses take no step; those with schedules do, as a fourth argument without a default."""
     parameters = inspect.signature(_plain(loss_fn)).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
