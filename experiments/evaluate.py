@@ -14,12 +14,13 @@ from .command.errors import user_errors
 from .command.flags import CommandFlags
 from .report import assessment, figures, table
 from .report.rows import rows
-from .run import build, scores, workdir
+from .run import scores, workdir
 from .run.metrics import read_metrics
 
 FLAGS = CommandFlags()
 _WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.train.")
 _DATA_DIR = FLAGS.data_dir()
+_DATA_PATH = FLAGS.data_path()
 _CHECKPOINT = FLAGS.string("checkpoint", "latest", "latest, best (by the validation ELBO), or a step.")
 _WEIGHTS = FLAGS.choice(
     "weights", None, ["params", "average"], "The weight average or the raw parameters; the average where there is one."
@@ -38,13 +39,14 @@ _GAPS = FLAGS.integer(
 
 def main() -> None:
     folder = Path(_WORKDIR.value)
-    config = workdir.read_config(folder)
-    weights = _WEIGHTS.value or scores.evaluated_weights(config)
+    workdir.read_config(folder)  # where there is no run, that explains any other error
     first = parallel.is_first_process()
-    with user_errors():
-        if first:
+    if first:
+        with user_errors():
             _check_writable(folder)
-        experiment = build.build(config, data_dir=_DATA_DIR.value)
+    config, experiment = workdir.load(folder, data_dir=_DATA_DIR.value, data_path=_DATA_PATH.value)
+    weights = _WEIGHTS.value or scores.evaluated_weights(config)
+    with user_errors():
         step, params = scores.load_weights(experiment, folder, checkpoint=_CHECKPOINT.value, weights=weights)
     options = assessment.Options(
         num_samples=_NUM_SAMPLES.value or config.evaluation.num_samples,

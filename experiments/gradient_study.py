@@ -23,6 +23,7 @@ FLAGS = CommandFlags()
 _ORACLE = FLAGS.choice("oracle", "ppca", list(gradients.ORACLES), "The model, where no --workdir is given.")
 _WORKDIR = FLAGS.workdir(None, "The folder of a run: its model at the newest checkpoint.")
 _DATA_DIR = FLAGS.data_dir()
+_DATA_PATH = FLAGS.data_path()
 _EXAMPLE = FLAGS.integer("example", 0, "The test image, with --workdir.", lower_bound=0)
 _WIDTH = FLAGS.number("width", 1.2, "Of q over the exact posterior's, with --oracle=ppca; others keep their q.")
 _BOUND = FLAGS.choice("bound", "iwae", ["elbo", "iwae"], "The bound.")
@@ -38,7 +39,7 @@ def main() -> None:
         subject = _subject()
         estimators = gradients.applicable(subject, _BOUND.value, _GRADIENTS.value)
         counts = [gradients.count(text) for text in _NUM_SAMPLES.value]
-    key = jax.random.key(_SEED.value)
+    key = build.purpose_key(jax.random.key(_SEED.value), build.STUDY)
     rows = []
     for gradient, count in itertools.product(estimators, counts):
         loss = functools.partial(build.BOUNDS[_BOUND.value][0], vae=subject.vae, gradient=gradient, num_samples=count)
@@ -62,7 +63,8 @@ def main() -> None:
 def _subject() -> gradients.Subject:
     if _WORKDIR.value is None:
         return gradients.of_oracle(_ORACLE.value, seed=_SEED.value, bound=_BOUND.value, width=_WIDTH.value)
-    return gradients.of_run(Path(_WORKDIR.value), example=_EXAMPLE.value, data_dir=_DATA_DIR.value)
+    places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
+    return gradients.of_run(Path(_WORKDIR.value), example=_EXAMPLE.value, **places)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from .command import entry
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags
 from .report import means
-from .run import scores, workdir
+from .run import build, scores, workdir
 
 FLAGS = CommandFlags()
 _WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.train.")
@@ -49,7 +49,8 @@ def main() -> None:
 
     # In whole blocks: a block of another size would round differently.
     number = -(-_NUM_IMAGES.value // _AT_ONCE) * _AT_ONCE
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(_SEED.value), np.arange(number))
+    key = build.purpose_key(jax.random.key(_SEED.value), build.SAMPLES)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(number))
     images = np.asarray(jax.jit(lambda keys: jax.lax.map(draw, keys, batch_size=_AT_ONCE))(keys))[: _NUM_IMAGES.value]
     np.save(output / "samples.npy", images)
     rows = math.isqrt(min(len(images), _IN_GRID))

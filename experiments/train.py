@@ -30,6 +30,7 @@ FLAGS = CommandFlags()
 FLAGS.string("config", None, "A file with get_config(), see experiments/configs; by default the workdir's own config.")
 _WORKDIR = FLAGS.workdir("runs/digits", "The folder of the run's files.")
 _DATA_DIR = FLAGS.data_dir()
+_DATA_PATH = FLAGS.data_path()
 _PLATFORM = FLAGS.choice("require_platform", None, ["cpu", "gpu", "tpu"], "Fail on any other platform.")
 _INIT_FROM = FLAGS.string("init_from", None, "Short for --config.init_from: a run to take parameters from.")
 _STUCK_AFTER = FLAGS.number(
@@ -84,21 +85,24 @@ def main(config: Config) -> None:
     if _WANDB.value is not None:
         import_wandb()
     folder = Path(_WORKDIR.value)
+    split = {"split_rule": workdir.read_stored(folder).split_rule} if (folder / workdir.CONFIG).exists() else {}
     with user_errors():
-        experiment = build.build(config, data_dir=_DATA_DIR.value)
+        experiment = build.build(config, data_dir=_DATA_DIR.value, data_path=_DATA_PATH.value, **split)
         build.check(config, experiment, num_devices=len(devices))
         if config.init_from is not None and not (folder / workdir.CONFIG).exists():
             scores.load_params(Path(config.init_from), experiment.vae)  # before anything is written
     if _STUCK_AFTER.value > 0:
         watchdog.start(_STUCK_AFTER.value)
-    summary = workdir.finished(folder, config) if first else None
+    summary = workdir.finished(folder, config, experiment.fingerprint) if first else None
     if parallel.from_first(np.asarray(summary is not None)):
         if first:
             print(json_files.to_text(summary, indent=2))
             print(f"{folder} holds a finished run of this config; nothing to do")
         return
-    with workdir.claimed(folder, config) if first else contextlib.nullcontext() as claimed:
+    claim = workdir.claimed(folder, config, experiment.fingerprint) if first else contextlib.nullcontext()
+    with claim as claimed:
         parallel.wait_for_all("claimed")
+        workdir.check(folder, config, experiment.fingerprint)  # of each process, whose disk may hold other data
         place = claimed or workdir.Place(folder)
         with signals.deferred():
             trained = session.train(config, experiment, folder, place, wandb_project=_WANDB.value)

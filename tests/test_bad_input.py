@@ -202,7 +202,7 @@ def test_a_workdir_that_is_a_file_or_below_one_is_refused(tmp_path, place):
     (tmp_path / "file").write_text("kept")
     with (
         pytest.raises(UserError, match=f"{tmp_path / 'file'} is a file, not a folder"),
-        workdir.claimed(tmp_path / place, digits.get_config()),
+        workdir.claimed(tmp_path / place, digits.get_config(), {}),
     ):
         pytest.fail("it is no folder")
     assert (tmp_path / "file").read_text() == "kept"

@@ -226,6 +226,7 @@ def test_arrays_larger_than_memory_are_not_read(tiny, data_dir, builds):
     assert builds == ["mnist"]
     assert isinstance(streamed.train.images, data.StreamedImages)
     np.testing.assert_array_equal(streamed.train.images[:], tiny[0].dataset.train.images)
+    assert streamed.train.images.identity() == b"mnist/3.0.1/train"
     assert isinstance(data.load("mnist", data_dir=data_dir, memory_gb=27 * 784 / 2**30).train.images, np.ndarray)
     assert builds == ["mnist"]
 

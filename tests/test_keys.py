@@ -5,6 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.command import entry, flags
+from experiments.report import assessment
+from experiments.run import build, scores
+from experiments.run.config import Config
+from vae_jax import data, training
 from vae_jax.keys import check_key, example_keys
 
 ROWS = np.array([5, 0, 3, 4095, 17, 2, 8, 1], np.int32)
@@ -61,3 +66,59 @@ def test_a_raw_key_is_refused_naming_its_type_and_the_remedy():
 def test_an_array_of_keys_is_refused_naming_its_shape():
     with pytest.raises(TypeError, match=r"one key, not an array of keys of shape \(3,\)"):
         check_key(jax.random.split(jax.random.key(0), 3))
+
+
+@pytest.mark.parametrize("name", ["rbg", "unsafe_rbg"])
+def test_a_key_whose_draws_depend_on_the_batch_is_refused_naming_the_remedy(name):
+    key = jax.random.key(0, impl=name)
+    for draw in (
+        lambda: check_key(key),
+        lambda: example_keys(key, 0, jnp.arange(2)),
+        lambda: data.binarize(key, np.zeros((2, 2, 1), np.uint8)),
+    ):
+        with pytest.raises(ValueError, match=rf"keys of {name} draw other numbers .*impl='threefry2x32'"):
+            draw()
+
+
+def test_a_command_refuses_such_keys_in_one_message(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["command", "--verbosity=0"])
+    monkeypatch.setattr(entry.signals, "listen", lambda: None)
+    monkeypatch.setattr(entry.streams, "secure", lambda: None)
+    with jax.default_prng_impl("rbg"), pytest.raises(SystemExit, match="1"):
+        entry.run_command(lambda: None, flags.CommandFlags())
+    assert "error: keys of rbg draw other numbers in other batches" in capsys.readouterr().err
+
+
+def keys_of_a_run(seed: int) -> dict[str, np.ndarray]:
+    """The data of the keys that each part of a run draws from, of ten rows each."""
+    config = Config(seed=seed)
+    built = build.build(config, data_dir=None)
+    # What is observed are the keys themselves.
+    experiment = built._replace(observe=lambda keys, images: (keys, keys))
+    key, rows = experiment.key, np.arange(10)
+    subject = assessment.Subject(config, experiment, None, assessment.Options(1, 1, 1, 1), lambda text: None)
+    order_key, noise_key = training.run_keys(build.purpose_key(key, build.TRAINING))
+    steps = jnp.concatenate([example_keys(noise_key, step, jnp.asarray(rows)) for step in range(10)])
+    children = lambda purpose, number=10: jax.random.split(build.purpose_key(key, purpose), number)
+    found = {
+        "initial parameters": children(build.INIT, 2),
+        "batch order": order_key[None],
+        "training": jax.vmap(jax.random.split)(steps),
+        "figures": children(build.FIGURES, 3),
+        "samples": children(build.SAMPLES),
+        "study": children(build.STUDY),
+        "oracle": children(build.ORACLE, 2),
+        **{f"evidence of {split}": scores.noise_keys(experiment, split)[rows] for split in ("validation", "test")},
+        **{f"assessment {part}": jax.random.split(subject.key(part), 10) for part in assessment.PURPOSES},
+        **{f"observed {split}": experiment.observed(split, rows) for split in ("train", "validation", "test")},
+    }
+    return {name: bits(keys).reshape(-1, 2) for name, keys in found.items()}
+
+
+def test_no_two_parts_of_a_run_and_no_two_seeds_share_a_key_but_observations():
+    first, second = keys_of_a_run(0), keys_of_a_run(1)
+    observed = [name for name in first if name.startswith("observed")]
+    for name in observed:
+        np.testing.assert_array_equal(first[name], second.pop(name))
+    drawn = np.concatenate([*first.values(), *second.values()])
+    assert len(np.unique(drawn, axis=0)) == len(drawn)

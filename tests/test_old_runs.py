@@ -30,7 +30,7 @@ def test_a_finished_run_has_the_figures_that_it_had(old):
     step, params = scores.load_weights(
         experiment, old / "finished", checkpoint="best", weights=scores.evaluated_weights(config)
     )
-    summary = workdir.finished(old / "finished", config)
+    summary = workdir.finished(old / "finished", config, {})
     found = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)._asdict()
     assert step == summary["step"]
     for name, expected in summary["test"].items():
@@ -51,5 +51,6 @@ def test_an_interrupted_run_comes_to_its_end(old, tmp_path):
     found = json.loads((tmp_path / "run" / "summary.json").read_text())
     expected = json.loads((old / "interrupted_expected.json").read_text())
     assert found["step"] == expected["step"]
-    for name in ("elbo", "nll"):
-        np.testing.assert_allclose(found["test"][name], expected["test"][name], rtol=1e-3, err_msg=name)
+    for name in ("elbo", "nll"):  # its test images were binarised by its seed, and are by none now
+        error = expected["test"][f"{name}_standard_error"]
+        np.testing.assert_allclose(found["test"][name], expected["test"][name], atol=error, err_msg=name)

@@ -111,7 +111,7 @@ BAD_FILES = {
     "four.npy": (lambda p: save_npy(p, np.zeros((NUM, 4, 4, 4), np.uint8)), "4, 4, 4]"),
     "pixels.npy": (lambda p: save_npy(p, np.zeros((NUM, 0, 4), np.uint8)), "0, 4"),
     "none.npy": (lambda p: save_npy(p, GREY[:0]), "holds no images"),
-    "two.npy": (lambda p: save_npy(p, GREY[:2]), "too few to hold out 2 × 1; at least 3 are needed"),
+    "two.npy": (lambda p: save_npy(p, GREY[:2]), "has 2 different training images: too few to hold out"),
     "close.npy": (
         lambda p: save_npy(p, 1e-3 * GREY / 255),
         "[0, 0.001], of which bytes (steps of 1/255) keep 1 levels",

@@ -167,7 +167,7 @@ def small(num_steps: int, **changes: str) -> tuple:
 
 def train_small(folder, num_steps: int) -> session.Trained:
     config, experiment = small(num_steps)
-    with workdirs.claimed(folder, config) as place:
+    with workdirs.claimed(folder, config, experiment.fingerprint) as place:
         return session.train(config, experiment, folder, place, wandb_project=None)
 
 
@@ -204,7 +204,7 @@ def test_a_signal_between_checkpoints_saves_every_step_that_was_told_of(tmp_path
         40, **{"training.eval_every": "20" if during == "validation" else "40", "training.checkpoint_every": "40"}
     )
     with (
-        workdirs.claimed(tmp_path / "run", config) as place,
+        workdirs.claimed(tmp_path / "run", config, experiment.fingerprint) as place,
         pytest.raises(signals.Interrupted, match="SIGTERM"),
     ):
         session.train(config, experiment, tmp_path / "run", place, wandb_project=None)

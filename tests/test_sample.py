@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from experiments.command.errors import UserError
+from experiments.run import build
 from experiments.run.config import Config, Data, Model, Training, to_dict
 from experiments.run.workdir import claimed, read_stored
 from tests import commands
@@ -51,7 +52,7 @@ def write_run(workdir: Path, event_shape: tuple[int, ...], **model: Any) -> None
         model=Model(latent_dim=3, hidden=(8,), data_bias=True, **model),
         training=Training(average_decay=0.9 if keeps_average else None),
     )
-    with claimed(workdir, config):
+    with claimed(workdir, config, {}):
         pass
     mean = np.random.default_rng(0).uniform(0.05, 0.95, event_shape)
     vae = runs.build_vae(to_dict(config)["model"], event_shape=event_shape, data_mean=mean)
@@ -70,7 +71,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     write_run(folder / "grey", (6, 5, 1), likelihood="bernoulli")
     write_run(folder / "colour", (4, 5, 3), likelihood="gaussian", scale=0.3)
-    with claimed(folder / "no_checkpoint", Config()):
+    with claimed(folder / "no_checkpoint", Config(), {}):
         pass
     (folder / "no_checkpoint" / "checkpoints").mkdir()
     return folder
@@ -98,7 +99,7 @@ def samples(path: Path) -> np.ndarray:
 
 
 def by_definition(folder: Path, case: Case) -> np.ndarray:
-    """One image at a time: z from the prior and x given z, by the halves of fold_in(key(seed), i)."""
+    """One image at a time: z from the prior and x given z, by the halves of fold_in(fold_in(key(seed), SAMPLES), i)."""
     vae, params, _ = runs.load(folder / case.run, average=case.run == "grey")
 
     @jax.jit
@@ -107,7 +108,7 @@ def by_definition(folder: Path, case: Case) -> np.ndarray:
         likelihood = vae.decode(params, vae.prior(params).sample(z_key))
         return likelihood.mean if case.draw == "mean" else likelihood.sample(x_key)
 
-    key = jax.random.key(case.seed)
+    key = jax.random.fold_in(jax.random.key(case.seed), build.SAMPLES)
     return np.stack([image(jax.random.fold_in(key, i)) for i in range(case.num_images)])
 
 

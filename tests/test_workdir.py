@@ -24,7 +24,7 @@ import sys, time
 from pathlib import Path
 from experiments.run import workdir
 from experiments.run.config import Config
-with workdir.claimed(Path(sys.argv[1]), Config()):
+with workdir.claimed(Path(sys.argv[1]), Config(), {}):
     print("claimed", flush=True)
     time.sleep(600)
 """
@@ -40,7 +40,7 @@ def holder(tmp_path):
 
 
 def claim(folder, config: Config) -> None:
-    with workdir.claimed(folder, config):
+    with workdir.claimed(folder, config, {}):
         pass
 
 
@@ -68,7 +68,7 @@ def test_of_many_that_claim_a_new_folder_at_once_the_holder_s_config_is_in_it(tm
             folder = tmp_path / str(trial)
             barrier.wait()
             try:
-                with workdir.claimed(folder, Config(seed=seed)):
+                with workdir.claimed(folder, Config(seed=seed), {}):
                     held.append((seed, workdir.read_config(folder).seed))
                     ended.wait()
                     held.append((seed, workdir.read_config(folder).seed))
@@ -126,7 +126,7 @@ def test_a_folder_that_is_moved_ends_its_run_with_one_message(tmp_path, remade, 
     folder = tmp_path / "run"
 
     def run():
-        with workdir.claimed(folder, Config()) as place:
+        with workdir.claimed(folder, Config(), {}) as place:
             place.check()
             folder.rename(tmp_path / "moved")
             if remade:
@@ -158,19 +158,19 @@ def test_files_of_a_run_without_a_config_are_left_alone(tmp_path):
 def test_a_finished_run_is_known_while_another_holds_the_folder(tmp_path):
     """As on a disk that is read-only now."""
     summary = {"step": 20, "test": {}}
-    with workdir.claimed(tmp_path, lengthened(20)):
-        assert workdir.finished(tmp_path, lengthened(20)) is None
+    with workdir.claimed(tmp_path, lengthened(20), {}):
+        assert workdir.finished(tmp_path, lengthened(20), {}) is None
         json_files.write(tmp_path / "summary.json", summary)
-        assert workdir.finished(tmp_path, lengthened(20)) == summary
+        assert workdir.finished(tmp_path, lengthened(20), {}) == summary
 
 
 def test_a_run_may_have_more_steps_and_is_then_not_finished(tmp_path):
     claim(tmp_path, lengthened(20))
     run_id = workdir.read_stored(tmp_path).run_id
     json_files.write(tmp_path / "summary.json", {"step": 20})
-    assert workdir.finished(tmp_path, lengthened(30)) is None
+    assert workdir.finished(tmp_path, lengthened(30), {}) is None
     claim(tmp_path, lengthened(30))
-    assert workdir.read_stored(tmp_path) == (lengthened(30), run_id)
+    assert workdir.read_stored(tmp_path) == (lengthened(30), run_id, {})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_train_without_a_config_takes_that_of_the_folder(tmp_path):
         (b"\xff{}", "damaged: 'utf-8' codec can't decode"),
         ("[]", "damaged: it holds no object, but a list"),
         ('{"format_version": "1"}', r"format_version must be int \| None, got '1'"),
-        ('{"format_version": 2}', "format_version 2, and .* reads those up to 1; use a newer vae_jax"),
+        ('{"format_version": 3}', "format_version 3, and .* reads those up to 2; use a newer vae_jax"),
         ('{"training": {"patiense": 3}}', r"no config of this version: training\.patiense is a field that"),
         ('{"training": 3}', r"no config of this version: training must be a section of fields, got 3"),
     ],

@@ -1,12 +1,21 @@
-"""The randomness contract: noise is a function of (seed, step, the example's row in the data set) alone."""
+"""The randomness contract: noise is a function of (seed, step, the example's row in the data set) alone.
+
+A key is either drawn from, or split, or folded with numbers: never two of these, since in JAX split(key, n)[i] is
+fold_in(key, i).
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+_BATCH_DEPENDENT = ("rbg", "unsafe_rbg")
+
 
 def check_key(key: jax.Array) -> None:
-    """Raises `TypeError` unless `key` is ONE typed key: a raw uint32 array would pass for a batch of numbers."""
+    """Raises `TypeError` unless `key` is ONE typed key, `ValueError` for one of an implementation that is not used.
+
+    A raw uint32 array would pass for a batch of numbers.
+    """
     dtype = getattr(key, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(
@@ -15,6 +24,17 @@ def check_key(key: jax.Array) -> None:
         )
     if key.shape != ():
         raise TypeError(f"key must be one key, not an array of keys of shape {key.shape}; batch with jax.vmap")
+    check_implementation(str(jax.random.key_impl(key)))
+
+
+def check_implementation(name: str) -> None:
+    """Raises `ValueError` for an implementation of keys whose draws depend on the batch, under `jax.vmap`."""
+    if name in _BATCH_DEPENDENT:
+        raise ValueError(
+            f"keys of {name} draw other numbers in other batches, so that no result could be repeated; use those of "
+            "threefry2x32: jax.random.key(seed, impl='threefry2x32'), or JAX_DEFAULT_PRNG_IMPL=threefry2x32, JAX's "
+            "default"
+        )
 
 
 def example_keys(key: Key[Array, ""], step: Int[Array, ""] | int, index: Int[Array, " batch"]) -> Key[Array, " batch"]:
@@ -28,5 +48,6 @@ def example_keys(key: Key[Array, ""], step: Int[Array, ""] | int, index: Int[Arr
       step: the training step.
       index: the examples' rows in the data set.
     """
+    check_key(key)
     step_key = jax.random.fold_in(key, step)
     return jax.vmap(lambda row: jax.random.fold_in(step_key, row))(index)

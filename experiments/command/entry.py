@@ -14,6 +14,7 @@ from absl import logging as absl_logging
 
 from vae_jax import cluster, parallel
 from vae_jax.data import DataError
+from vae_jax.keys import check_implementation
 
 from . import signals, streams
 from .errors import PEER_DIED, USER_MISTAKE, UserError, exhausted, message, user_errors
@@ -55,6 +56,8 @@ def run_command(
         if of.verbosity.value < 0:
             absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax reports every step of a save at the level below
             _mute_threads_of_saves()
+        with user_errors():
+            check_implementation(jax.config.jax_default_prng_impl)  # pyright: ignore[reportAttributeAccessIssue]
         _join_processes(several_processes)
         signals.listen()  # again, since JAX takes SIGTERM for itself
         main(*arguments)

@@ -40,6 +40,10 @@ class CommandFlags:
         """Returns the flag --data_dir."""
         return self.string("data_dir", None, "TFDS's folder; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")
 
+    def data_path(self) -> flags.FlagHolder[str | None]:
+        """Returns the flag --data_path."""
+        return self.string("data_path", None, "Where the data of the run's data.path now are, if they have moved.")
+
     def described(self) -> str:
         """Returns every flag with its default and what it is for, as text for the terminal."""
         lines = []

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from vae_jax import data, evaluation
-from vae_jax.data import Split
 from vae_jax.distributions import DiagonalNormal
 
 from ..run import build, scores
@@ -21,7 +20,7 @@ from . import means, missing
 _MOST_LATENTS = 10_000
 _COMPARED_NUMBERS = 2**26
 _BLOCK = 10
-_ANNEALED, _SIMULATED, _GAPS, _LATENTS, _MEANS = range(5)
+PURPOSES = _ANNEALED, _SIMULATED, _GAPS, _LATENTS, _MEANS = range(5)
 _SECONDS_BETWEEN_LINES = 10
 
 # The cheapest first.
@@ -84,7 +83,7 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
     experiment, options, test = subject.experiment, subject.options, subject.experiment.dataset.test
     subject.tell(f"log p(x) of {len(test.images)} test images from {options.num_samples} samples each")
     evidence = scores.log_evidence(
-        experiment, subject.params, test, build.TEST, options.num_samples, on_block=_lines(subject.tell)
+        experiment, subject.params, "test", options.num_samples, on_block=_lines(subject.tell)
     )
     remark = scores.not_a_density(experiment, subject.params)
     found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"), remark)
@@ -132,7 +131,7 @@ def _probe(subject: Subject) -> tuple[evaluation.LinearProbe, str]:
     encode = lambda x: subject.experiment.vae.encode(subject.params, x)
     latents = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))
     keys, xs = _latent_examples(subject)
-    train_keys, train_xs = _examples(subject, train, rows, subject.key(_MEANS))
+    train_keys, train_xs = _examples(subject, "train", rows, subject.key(_MEANS))
     flat = lambda latents: np.reshape(latents, (len(latents), -1))
     probe = evaluation.linear_probe(
         flat(latents(train_keys, train_xs)), train.labels[rows], flat(latents(keys, xs)), test.labels[chosen]
@@ -147,7 +146,7 @@ def _annealed(subject: Subject) -> tuple[np.ndarray, evaluation.AnnealedEvidence
     rows = data.spread_rows(len(test.images), options.annealed_examples)
     subject.tell(f"log p(x) of {len(rows)} test images by annealing over {options.num_temperatures} temperatures")
     anneal = partial(evaluation.annealed_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
-    keys, xs = _examples(subject, test, rows, subject.key(_ANNEALED))
+    keys, xs = _examples(subject, "test", rows, subject.key(_ANNEALED))
     return rows, _blocks(subject, partial(anneal, subject.params), keys, xs)
 
 
@@ -168,7 +167,7 @@ def _gaps(subject: Subject) -> dict[str, dict[str, evaluation.InferenceGaps]]:
     dataset = subject.experiment.dataset
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         chosen = data.spread_rows(len(split.images), subject.options.gap_examples)
-        keys, xs = _examples(subject, split, chosen, subject.key(_GAPS))
+        keys, xs = _examples(subject, name, chosen, subject.key(_GAPS))
         subject.tell(f"the best Gaussians for each of {len(chosen)} {name} images")
         found[name] = _gaps_of(subject, keys, xs)
     return found
@@ -211,18 +210,14 @@ def _lines(tell: Callable[[str], None]) -> Callable[[int, int], None]:
     return on_block
 
 
-def _examples(subject: Subject, split: Split, rows: np.ndarray, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns (keys for noise, x) of some examples; those of the test split as its evidence is estimated of."""
-    experiment = subject.experiment
-    purpose = build.TEST if split is experiment.dataset.test else build.EVALUATION
-    keys = jax.random.split(build.purpose_key(experiment.key, purpose), len(split.images))
-    _, xs = experiment.observe(keys[rows], split.images[rows])
-    return jax.random.split(key, len(rows)), xs
+def _examples(subject: Subject, split: str, rows: np.ndarray, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns (keys for noise, x) of some examples of a split."""
+    return jax.random.split(key, len(rows)), subject.experiment.observed(split, rows)
 
 
 def _latent_examples(subject: Subject) -> tuple[jax.Array, jax.Array]:
     test = subject.experiment.dataset.test
-    return _examples(subject, test, data.spread_rows(len(test.images), _MOST_LATENTS), subject.key(_LATENTS))
+    return _examples(subject, "test", data.spread_rows(len(test.images), _MOST_LATENTS), subject.key(_LATENTS))
 
 
 def _shared_scale(vae: Any, params: Any) -> float | None:

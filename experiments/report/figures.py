@@ -44,15 +44,14 @@ def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]],
     A figure that fails is a warning on standard error.
     """
     key = build.purpose_key(experiment.key, build.FIGURES)
-    observation_key, sample_key = jax.random.split(key)
-    mean_key, decode_key = jax.random.split(jax.random.fold_in(key, 2))
+    mean_key, sample_key, decode_key = jax.random.split(key, 3)
     vae, (images, labels) = experiment.vae, experiment.dataset.test
     images, labels = images[:_SCATTERED], None if labels is None else labels[:_SCATTERED]
 
     # Each is computed by the first figure that needs it: what fails, fails those figures alone.
     @functools.cache
     def encoded() -> _Encoded:
-        _, xs = experiment.observe(jax.random.split(observation_key, len(images)), images)
+        xs = experiment.observed("test", np.arange(len(images)))
         encode, prior = lambda x: vae.encode(params, x), vae.prior(params)
         keys = jax.random.split(mean_key, len(images))
         found = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))(keys, xs)

@@ -34,7 +34,7 @@ class Subject(NamedTuple):
 
 def of_oracle(name: str, *, seed: int, bound: str, width: float) -> Subject:
     """Returns an oracle, and one x drawn from it; q of "ppca" is `width` times as wide as the exact posterior."""
-    model_key, x_key = jax.random.split(jax.random.key(seed))
+    model_key, x_key = jax.random.split(build.purpose_key(jax.random.key(seed), build.ORACLE))
     oracle = ORACLES[name](model_key)
     params = oracle.params
     if name == "ppca" and oracle.with_exact_posterior is not None:
@@ -56,22 +56,18 @@ def of_oracle(name: str, *, seed: int, bound: str, width: float) -> Subject:
     return Subject(oracle.vae, params, x, exact)
 
 
-def of_run(folder: Path, *, example: int, data_dir: str | None) -> Subject:
+def of_run(folder: Path, *, example: int, data_dir: str | None, data_path: str | None) -> Subject:
     """Returns the model of a run at its newest checkpoint, and one test image.
 
     Raises:
       ValueError: where there is no such image.
     """
-    config = workdir.read_config(folder)
-    experiment = build.build(config, data_dir=data_dir)
-    images = experiment.dataset.test.images[:]
-    if example >= len(images):
-        raise ValueError(f"--example={example}: there are {len(images)} test images, counted from 0")
+    config, experiment = workdir.load(folder, data_dir=data_dir, data_path=data_path)
+    number = len(experiment.dataset.test.images)
+    if example >= number:
+        raise ValueError(f"--example={example}: there are {number} test images, counted from 0")
     vae, params, _ = runs.load(folder, average=scores.evaluated_weights(config) == "average")
-    keys = jax.random.split(build.purpose_key(experiment.key, build.TEST), len(images))
-    chosen = slice(example, example + 1)
-    _, xs = experiment.observe(keys[chosen], images[chosen])
-    return Subject(vae, params, xs[0], lambda count: None)
+    return Subject(vae, params, experiment.observed("test", np.array([example]))[0], lambda count: None)
 
 
 def applicable(subject: Subject, bound: str, wanted: list[str] | None) -> list[str]:

@@ -14,6 +14,7 @@ from jaxtyping import ArrayLike
 
 from vae_jax import VAE, data, losses, parallel, runs, training
 from vae_jax.data import Dataset
+from vae_jax.keys import example_keys
 from vae_jax.names import check_name
 
 from .config import Config, Loss, Training, to_dict
@@ -33,8 +34,11 @@ BOUNDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 # What belongs to β, which the ELBO alone has.
 _OF_BETA = ("beta_schedule", "beta_anneal_steps", "beta_cycles", "free_bits")
 
-# The run's keys: each purpose folds its own number into the key of the seed.
-INIT, TRAINING, VALIDATION, TEST, FIGURES, EVALUATION = range(6)
+# The keys of commands: each purpose folds its own number into the key of the seed.
+INIT, TRAINING, VALIDATION, TEST, FIGURES, EVALUATION, SAMPLES, STUDY, ORACLE = range(9)
+# The key of evaluation's observations, that of no seed: these have 32 bits.
+_OBSERVATIONS = (1, 0)
+_SPLITS = ("train", "validation", "test")
 # Fixed binarisation makes a data set, the same for every run.
 FIXED_BINARIZATION_SEED = 0
 _AVERAGED_BYTES = 2**28
@@ -44,14 +48,33 @@ class Experiment(NamedTuple):
     """What training and evaluation need."""
 
     dataset: Dataset
+    fingerprint: dict[str, Any]  # of the data as they were loaded, and how they were split
     data_mean: np.ndarray
     vae: VAE
     key: jax.Array
     observe: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]  # `observations`, compiled
 
+    def observed(self, split: str, rows: np.ndarray) -> jax.Array:
+        """Returns x in [0, 1] of rows of a split as every evaluation sees them.
 
-def build(config: Config, *, data_dir: str | None) -> Experiment:
-    """Loads the data, from TFDS's `data_dir` where it is one of TFDS's, and builds the model.
+        Where binarisation is dynamic, an image has one draw, which belongs to the data set: it is the same for every
+        seed.
+        """
+        images = getattr(self.dataset, split).images[rows]
+        key = jax.random.wrap_key_data(jnp.array(_OBSERVATIONS, jnp.uint32), impl="threefry2x32")
+        return self.observe(example_keys(key, _SPLITS.index(split), jnp.asarray(rows)), images)[1]
+
+
+def build(
+    config: Config, *, data_dir: str | None, data_path: str | None = None, split_rule: str = "content"
+) -> Experiment:
+    """Loads the data and builds the model.
+
+    Args:
+      config: of the run.
+      data_dir: where TFDS keeps its data sets.
+      data_path: where the data of `config.data.path` now are.
+      split_rule: how one's own data are divided, as by `data.load`.
 
     Raises:
       FileNotFoundError: for data that are neither there nor to be had.
@@ -60,7 +83,13 @@ def build(config: Config, *, data_dir: str | None) -> Experiment:
     options = dict(vars(config.data))
     binarization = options.pop("binarization")
     check_name(binarization, "data.binarization", data.BINARIZATIONS)
-    dataset = data.load(**options, data_dir=data_dir)
+    if data_path is not None and config.data.path is None:
+        raise ValueError(
+            f"--data_path={data_path} is a new place of the data of data.path, and this run has none: its data set is "
+            f"{config.data.name}, which --data_dir or data.manual_dir may find; one's own data are --config.data.path"
+        )
+    dataset = data.load(**{**options, "path": data_path or options["path"]}, data_dir=data_dir, split_rule=split_rule)
+    about = {"split_rule": None if config.data.path is None else split_rule, **data.fingerprint(dataset)}
     if binarization != "none" and dataset.event_shape[-1] == 3:
         raise ValueError(
             f"{dataset.name} holds colour pictures, and data.binarization={binarization!r} would make each channel of "
@@ -79,7 +108,7 @@ def build(config: Config, *, data_dir: str | None) -> Experiment:
             "loss.free_bits floors the exact KL of each dimension; loss.kl='monte_carlo' has no effect on it"
         )
     observe = jax.jit(functools.partial(observations, config))
-    return Experiment(dataset, data_mean, vae, jax.random.key(config.seed), observe)
+    return Experiment(dataset, about, data_mean, vae, jax.random.key(config.seed), observe)
 
 
 def purpose_key(key: jax.Array, purpose: int) -> jax.Array:
@@ -188,11 +217,10 @@ def _binarized(dataset: Dataset) -> Dataset:
             "a larger data.memory_gb"
         )
     key = jax.random.key(FIXED_BINARIZATION_SEED)
-    names = ("train", "validation", "test")
-    splits = [getattr(dataset, name) for name in names]
+    splits = [getattr(dataset, name) for name in _SPLITS]
     return dataset._replace(
         **{
             name: split._replace(images=data.binarize_once(jax.random.fold_in(key, number), split.images))
-            for number, (name, split) in enumerate(zip(names, splits, strict=True))
+            for number, (name, split) in enumerate(zip(_SPLITS, splits, strict=True))
         }
     )

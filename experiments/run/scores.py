@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import VAE, data, evaluation, parallel, runs, training
-from vae_jax.data import Split
 from vae_jax.distributions import Bernoulli
 
 from ..command import signals, watchdog
@@ -19,6 +18,7 @@ from .config import Config
 
 # Samples per validation image: enough that their noise is small beside the differences between images.
 _VALIDATION_SAMPLES = 10
+_PURPOSES = {"validation": build.VALIDATION, "test": build.TEST}
 # Grey images show it at once.
 _LOOKED_AT = 1000
 # A block of images takes seconds on a slow machine: no more samples than this, unless each device has one image.
@@ -57,14 +57,14 @@ def load_params(folder: Path, vae: VAE) -> Any:
 
 def validation_scores(experiment: build.Experiment, params: Any) -> dict[str, float]:
     """The ELBO of the validation split and its standard error, with the same noise at every call."""
-    evidence = log_evidence(experiment, params, experiment.dataset.validation, build.VALIDATION, _VALIDATION_SAMPLES)
+    evidence = log_evidence(experiment, params, "validation", _VALIDATION_SAMPLES)
     scores = evaluation.dataset_evidence(evidence, num_samples=_VALIDATION_SAMPLES)
     return {"elbo": scores.elbo, "elbo_standard_error": scores.elbo_standard_error}
 
 
 def test_scores(experiment: build.Experiment, params: Any, *, num_samples: int) -> evaluation.DatasetEvidence:
     """ELBO and importance-sampled negative log-likelihood of the test split, with standard errors."""
-    evidence = log_evidence(experiment, params, experiment.dataset.test, build.TEST, num_samples)
+    evidence = log_evidence(experiment, params, "test", num_samples)
     return evaluation.dataset_evidence(evidence, num_samples=num_samples)
 
 
@@ -74,8 +74,7 @@ def not_a_density(experiment: build.Experiment, params: Any) -> str:
     likelihood = vae.decode(params, vae.prior(params).sample(jax.random.key(0)))
     if not isinstance(likelihood, Bernoulli):
         return ""
-    rows = data.spread_rows(len(images), _LOOKED_AT)
-    _, xs = experiment.observe(jax.random.split(jax.random.key(0), len(rows)), images[rows])
+    xs = experiment.observed("test", data.spread_rows(len(images), _LOOKED_AT))
     binary = bool(jnp.all((xs == 0) | (xs == 1)))
     return "" if binary else "not a density: x is grey, and a Bernoulli likelihood is a density of zeros and ones"
 
@@ -88,26 +87,31 @@ def params_sha256(params: Any) -> str:
     return digest.hexdigest()
 
 
+def noise_keys(experiment: build.Experiment, split: str) -> jax.Array:
+    """Returns the key of the evidence of every example of "validation" or "test"."""
+    number = len(getattr(experiment.dataset, split).images)
+    return jax.random.split(build.purpose_key(experiment.key, _PURPOSES[split]), number)
+
+
 def log_evidence(
     experiment: build.Experiment,
     params: Any,
-    split: Split,
-    purpose: int,
+    split: str,
     num_samples: int,
     *,
     on_block: Callable[[int, int], None] = lambda done, number: None,
 ) -> evaluation.LogEvidence:
-    """Returns the evidence of every example of a split, with the noise of a purpose; `on_block` as in `by_blocks`."""
-    keys = jax.random.split(build.purpose_key(experiment.key, purpose), len(split.images))
+    """Returns the evidence of every example of "validation" or "test"; `on_block` as in `by_blocks`."""
+    keys = noise_keys(experiment, split)
     params = parallel.whole(params)
     mesh = parallel.local_mesh()
 
     def estimate(rows: np.ndarray) -> evaluation.LogEvidence:
-        noise_keys, xs = experiment.observe(keys[rows], split.images[rows])
-        return evaluation.log_evidence(params, noise_keys, xs, vae=experiment.vae, num_samples=num_samples, mesh=mesh)
+        xs = experiment.observed(split, rows)
+        return evaluation.log_evidence(params, keys[rows], xs, vae=experiment.vae, num_samples=num_samples, mesh=mesh)
 
     size = max(1 if mesh is None else mesh.size, _BLOCK_SAMPLES // num_samples)
-    return by_blocks(estimate, len(split.images), size, on_block=on_block)
+    return by_blocks(estimate, len(keys), size, on_block=on_block)
 
 
 def by_blocks(

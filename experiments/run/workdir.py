@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from vae_jax import data
 from vae_jax.training import json_files
 
 from ..command.errors import UserError, user_errors
+from . import build
 from .config import Config, differences, extends, from_dict, to_dict
 
 CONFIG, METRICS, CHECKPOINTS, FIGURES = "config.json", "metrics.jsonl", "checkpoints", "figures"
@@ -20,10 +22,17 @@ _LOCK = ".lock"
 
 
 class Stored(NamedTuple):
-    """What config.json holds: the config, and the run's name for itself, which runs of version 0 do not have."""
+    """What config.json holds: the config, the run's name for itself, which runs of version 0 do not have, and the
+    fingerprint of its data, which those before version 2 do not have."""
 
     config: Config
     run_id: str | None
+    fingerprint: dict[str, Any] | None
+
+    @property
+    def split_rule(self) -> str:
+        """How the run divides one's own data: as the versions did that stored no fingerprint, or as it says."""
+        return "position" if self.fingerprint is None else self.fingerprint.get("split_rule") or "content"
 
 
 class Place:
@@ -48,20 +57,20 @@ class Place:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, config: Config) -> Iterator[Place]:
-    """Holds a folder, made if need be, for the run of a config, which is the one in its config.json.
+def claimed(folder: Path, config: Config, fingerprint: dict[str, Any]) -> Iterator[Place]:
+    """Holds a folder, made if need be, for the run of a config on the data of a fingerprint: those in its config.json.
 
     The lock, which the system takes back from a process that dies, is taken before anything is compared or written.
     Where the config is the stored one with more steps, and the run can go on, it takes the stored one's place.
 
     Raises:
-      UserError: where it cannot be a folder, another run holds it, or it holds another config or files of a run without
-        its config; from within, where it was moved or deleted.
+      UserError: where it cannot be a folder, another run holds it, or it holds another config, a run on other data or
+        files of a run without its config; from within, where it was moved or deleted.
     """
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise UserError(f"--workdir={folder}: {place} is a file, not a folder")
-    check_config(folder, config)  # before there is a lock, so that a refusal leaves a folder as it was
+    check(folder, config, fingerprint)  # before there is a lock, so that a refusal leaves a folder as it was
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / _LOCK).open("a+", encoding="utf-8")
@@ -69,9 +78,10 @@ def claimed(folder: Path, config: Config) -> Iterator[Place]:
         raise UserError(f"--workdir={folder} cannot be written: {error.strerror}") from error
     with file:
         _lock(file, folder)
-        if not check_config(folder, config):
-            run_id = read_stored(folder).run_id if (folder / CONFIG).exists() else secrets.token_hex(8)
-            about = {"format_version": json_files.FORMAT_VERSION, "run_id": run_id}
+        stored = check(folder, config, fingerprint)
+        run_id = secrets.token_hex(8) if stored is None else stored.run_id
+        if stored != Stored(config, run_id, fingerprint):
+            about = {"format_version": json_files.FORMAT_VERSION, "run_id": run_id, "data_fingerprint": fingerprint}
             write_json(folder / CONFIG, {**about, **to_dict(config)})
         held = Place(folder)
         try:
@@ -80,39 +90,67 @@ def claimed(folder: Path, config: Config) -> Iterator[Place]:
             held.check()  # where the folder is gone, that explains any other error
 
 
-def check_config(folder: Path, config: Config) -> bool:
-    """Returns whether a folder holds this config; False where it holds no run, or one that goes on with more steps.
+def check(folder: Path, config: Config, fingerprint: dict[str, Any]) -> Stored | None:
+    """Returns what a folder holds of a run that can go on with this config and these data; None where it holds no run.
 
     Raises:
-      UserError: where the run cannot go on with this config, or files of a run are there without one.
+      UserError: where the run cannot go on with them, or files of a run are there without a config.
     """
     if not (folder / CONFIG).exists():
         leftovers = [n for n in (METRICS, CHECKPOINTS, FIGURES, SUMMARY, EVALUATION) if (folder / n).exists()]
         if leftovers:
             raise UserError(f"--workdir={folder} holds {', '.join(leftovers)} but no {CONFIG}; choose another workdir")
-        return False
-    stored = read_stored(folder).config
-    changed = differences(config, stored)
-    if changed and not extends(config, stored):
+        return None
+    stored = read_stored(folder)
+    changed = differences(config, stored.config)
+    if changed and not extends(config, stored.config):
+        moved = any(line.startswith("data.path:") for line in changed)
         raise UserError(
             f"--workdir={folder} holds a run of another config; nothing was changed. Give the old values, or choose "
             f"another --workdir, where --init_from={folder} starts a new run from the parameters of this one "
-            "(training.num_steps alone may grow, where training.schedule is constant):\n  " + "\n  ".join(changed)
+            "(training.num_steps alone may grow, where training.schedule is constant"
+            f"{'; --data_path names a new place of the old data' if moved else ''}):\n  " + "\n  ".join(changed)
         )
-    return not changed
+    _check_data(folder, stored, fingerprint)
+    return stored
 
 
-def finished(folder: Path, config: Config) -> dict[str, Any] | None:
+def _check_data(folder: Path, stored: Stored, fingerprint: dict[str, Any]) -> None:
+    if stored.fingerprint is None:
+        return
+    if changed := data.fingerprint_differences(stored.fingerprint, fingerprint):
+        raise UserError(
+            f"the data are not those that the run in --workdir={folder} began with; nothing was changed. Give it the "
+            "old data back (--data_path names the place of one's own, --data_dir that of TFDS's), or choose another "
+            f"--workdir, where --init_from={folder} starts a new run on the new data from the parameters of this one:"
+            "\n  " + "\n  ".join(changed)
+        )
+
+
+def load(folder: Path, *, data_dir: str | None, data_path: str | None) -> tuple[Config, build.Experiment]:
+    """Returns the config of the run in a folder, and what it builds, on the data that the run began with.
+
+    Raises:
+      UserError: as `read_stored`, and for data that are missing, damaged or others.
+    """
+    stored = read_stored(folder)
+    with user_errors():
+        experiment = build.build(stored.config, data_dir=data_dir, data_path=data_path, split_rule=stored.split_rule)
+    _check_data(folder, stored, experiment.fingerprint)
+    return stored.config, experiment
+
+
+def finished(folder: Path, config: Config, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the summary of a run of this config that has come to its end; None where there is none.
 
     Needs neither the lock nor a folder that can be written.
 
     Raises:
-      UserError: where the folder holds another config, or a damaged summary.
+      UserError: where the folder holds another config, a run on other data, or a damaged summary.
     """
     if not (folder / CONFIG).exists() or not (folder / SUMMARY).exists():
         return None
-    check_config(folder, config)
+    check(folder, config, fingerprint)
     with user_errors():
         summary = json_files.read_object(folder / SUMMARY, {"step": int})
     return summary if summary["step"] >= config.training.num_steps else None
@@ -133,11 +171,11 @@ def read_stored(folder: Path) -> Stored:
     if not path.exists():
         raise UserError(f"{folder} holds no run: there is no {path}; --workdir must be a folder that train has made")
     with user_errors():
-        values = json_files.read_object(path, {"run_id": str | None})
-    run_id = values.pop("run_id")
+        values = json_files.read_object(path, {"run_id": str | None, "data_fingerprint": dict | None})
+    run_id, fingerprint = values.pop("run_id"), values.pop("data_fingerprint")
     values.pop("format_version", None)
     try:
-        return Stored(from_dict(values), run_id)
+        return Stored(from_dict(values), run_id, fingerprint)
     except ValueError as error:
         raise UserError(f"{path} is no config of this version: {error}") from error
 

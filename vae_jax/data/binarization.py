@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key, UInt8
 
-from ..keys import example_keys
+from ..keys import check_key, example_keys
 
 BINARIZATIONS = ("none", "fixed", "dynamic")
 _AT_ONCE = 10_000
@@ -25,6 +25,7 @@ def binarize(key: Key[Array, ""], image: ArrayLike) -> Float[Array, "..."]:
 
     Source: Salakhutdinov and Murray 2008, On the quantitative analysis of deep belief networks.
     """
+    check_key(key)
     values = _bytes(image)
     # Sixteen bits a pixel, two pixels a word: half the random numbers of a uniform draw, a tenth of a training step of
     # 784-500-20. A number below 65,536 is below 257 v with probability v/255 (1 − 2⁻¹⁶), and white is always white.

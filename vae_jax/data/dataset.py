@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, UInt8, UInt64
+
+from .splits import HELD_OUT, by_hash, by_position
 
 _READ_AT_ONCE = 1024
 _MOST_THREADS = 16
@@ -21,6 +23,7 @@ class Source(Protocol):
     """One split of a set of images, on disk.
 
     `read` gives the images of `rows` as bytes, and their labels where there are any; it is called from many threads.
+    `identity` gives, without decoding them, what tells their contents from others: names and sizes of files, say.
     """
 
     event_shape: tuple[int, ...]
@@ -28,6 +31,15 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: np.ndarray) -> tuple[UInt8[np.ndarray, "n height width channels"], np.ndarray | None]: ...
+
+    def identity(self, rows: np.ndarray) -> bytes: ...
+
+
+@runtime_checkable
+class OwnSource(Source, Protocol):
+    """One split of one's own images; `hashes`, of each example, decide what is held out of it."""
+
+    def hashes(self) -> UInt64[np.ndarray, " n"]: ...
 
 
 class StreamedImages:
@@ -50,6 +62,10 @@ class StreamedImages:
         images, _ = _read(self._source, rows.ravel())
         return images.reshape(*rows.shape, *self.shape[1:])
 
+    def identity(self) -> bytes:
+        """Returns what tells the images' contents from others; see `Source`."""
+        return self._source.identity(self._rows)
+
 
 class Split(NamedTuple):
     """Images as bytes [n, height, width, channels], and their labels (None where there are none, or streamed)."""
@@ -71,29 +87,38 @@ class Dataset(NamedTuple):
         return self.train.images.shape[1:]
 
 
-def assemble(name: str, sources: Mapping[str, Source], *, held_out: float, memory_limit: int) -> Dataset:
+def assemble(
+    name: str,
+    sources: Mapping[str, Source],
+    *,
+    held_out: float,
+    memory_limit: int,
+    hashes: UInt64[np.ndarray, " n"] | None = None,
+) -> Dataset:
     """The data set of the sources "train" and, where they exist, "validation" and "test".
 
-    A split without a source takes the fraction `held_out` of "train", by a fixed shuffle. Training images of more than
-    `memory_limit` bytes are streamed; everything else is read here, once.
+    A split without a source takes the fraction `held_out` of "train", by the `hashes` of its examples, or by a fixed
+    shuffle where there are none. Training images of more than `memory_limit` bytes are streamed; everything else is
+    read here, once.
 
     Raises:
       ValueError: for too few images, or held-out images that do not fit into memory.
     """
     train = sources["train"]
-    missing = [split for split in ("test", "validation") if split not in sources]
-    count = max(1, round(held_out * len(train)))
-    if len(train) <= len(missing) * count:
-        needed = f"at least {len(missing) + 1} are needed" if len(train) <= len(missing) else "hold out less"
-        raise ValueError(
-            f"{name} has {len(train)} training images: too few to hold out {len(missing)} × {count}; {needed}"
-        )
-    # RandomState, since its streams are frozen for ever; those of numpy's newer generators are not.
-    shuffled = np.random.RandomState(0).permutation(len(train)) if missing else np.arange(len(train))
+    missing = [split for split in HELD_OUT if split not in sources]
     rows = {split: (source, np.arange(len(source))) for split, source in sources.items()}
-    for number, split in enumerate(missing):
-        rows[split] = train, np.sort(shuffled[number * count : (number + 1) * count])
-    rows["train"] = train, np.sort(shuffled[len(missing) * count :])
+    if missing:
+        if hashes is None:
+            number, divided = len(train), by_position(len(train), held_out, missing)
+        else:
+            number, divided = len(np.unique(hashes)), by_hash(hashes, held_out, missing)
+        if divided is None:
+            needed = f"at least {len(missing) + 1} are needed" if number <= len(missing) else "hold out less"
+            raise ValueError(
+                f"{name} has {number} different training images: too few to hold out a fraction of {held_out} for "
+                f"{' and for '.join(missing)} (data.held_out); {needed}"
+            )
+        rows |= {split: (train, chosen) for split, chosen in divided.items()}
 
     def bytes_of(split: str) -> int:
         return len(rows[split][1]) * math.prod(train.event_shape)

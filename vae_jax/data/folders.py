@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt64
 from PIL import Image
 
-from .dataset import DataError, Source
+from .dataset import DataError, OwnSource
 from .images import FORMATS, read_picture
+from .splits import name_hashes
 
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 
@@ -21,7 +23,7 @@ class _Picture(NamedTuple):
     class_name: str | None  # of the sub-folder that it is in
 
 
-def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | None) -> dict[str, Source]:
+def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | None) -> dict[str, OwnSource]:
     """Returns the splits of a folder of pictures: "train" alone, unless its sub-folders are called train, val and test.
 
     The sub-folders of a split, where every picture of it is in one, are its classes, numbered in alphabetical order
@@ -53,6 +55,7 @@ def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | 
             raise DataError(f"data.path {path}: {roots[split].name} holds no image files")
         labels = [names.index(picture.class_name) for picture in own if picture.class_name is not None]
         sources[split] = _Pictures(
+            roots[split],
             [picture.file for picture in own],
             np.array(labels, np.int32) if len(labels) == len(own) else None,
             size=size,
@@ -65,6 +68,7 @@ def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | 
 class _Pictures:
     def __init__(
         self,
+        root: Path,
         files: Sequence[Path],
         labels: np.ndarray | None,
         *,
@@ -73,6 +77,7 @@ class _Pictures:
         like: "_Pictures | None",
     ) -> None:
         self._files, self._labels, self._size, self._channels = files, labels, size, channels
+        self._names = [file.relative_to(root).as_posix() for file in files]
         self._first = files[0] if like is None else like._first
         self.event_shape = self._read(self._first).shape if like is None else like.event_shape
 
@@ -82,6 +87,13 @@ class _Pictures:
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         images = np.stack([self._alike(self._files[row]) for row in rows])
         return images, None if self._labels is None else self._labels[rows]
+
+    def hashes(self) -> UInt64[np.ndarray, " n"]:
+        return name_hashes(self._names)
+
+    def identity(self, rows: np.ndarray) -> bytes:
+        lines = [f"{self._names[row]}/{self._files[row].stat().st_size}\n" for row in rows]
+        return "".join(lines).encode(errors="surrogateescape")
 
     def _read(self, file: Path) -> np.ndarray:
         try:

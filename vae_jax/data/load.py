@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+from ..names import check_name
 from .cache import cache_file, read_cache, write_cache
 from .dataset import Dataset, StreamedImages, assemble
 from .digits import digits_5k
+from .splits import SPLIT_RULES
 
 
 def load(
@@ -18,6 +20,7 @@ def load(
     channels: int | None = None,
     held_out: float = 0.1,
     memory_gb: float = 2.0,
+    split_rule: str = "content",
 ) -> Dataset:
     """The data set called `name`, or of the images at `path`: bytes [n, height, width, channels] in three splits.
 
@@ -30,10 +33,13 @@ def load(
       manual_dir: a folder of the raw files, for machines that reach no network.
       image_size: (height, width) to crop, centred, and resample to.
       channels: 1 for grey, 3 for colour; as they are by default.
-      held_out: the fraction of the training images that validation takes, by a fixed shuffle, and test too, where the
-        source has no such split.
+      held_out: the fraction of the training images that validation takes, and test too, where the source has no such
+        split: of a data set of TFDS by a fixed shuffle, of one's own images as `split_rule` says.
       memory_gb: training images of more GiB are streamed: read from disk as they are needed (`StreamedImages`). An
         .npz file, which cannot be streamed, is refused.
+      split_rule: "content": an image of one's own is held out by a hash of its file's name or its array's row, so that
+        images that are added move none from train to test, and equal rows are in one split. "position": by a fixed
+        shuffle of all, as earlier versions did.
 
     Raises:
       FileNotFoundError: for files that are neither there nor to be had, naming them.
@@ -48,8 +54,10 @@ def load(
             raise ValueError(
                 f"data.manual_dir {manual_dir} is for raw files of a named data set; data.path {path} is set"
             )
+        check_name(split_rule, "split_rule", SPLIT_RULES)
         sources = own_sources(path, size=size, channels=channels, memory_limit=limit)
-        return assemble(str(path), sources, held_out=held_out, memory_limit=limit)
+        hashes = sources["train"].hashes() if split_rule == "content" and len(sources) < 3 else None
+        return assemble(str(path), sources, held_out=held_out, memory_limit=limit, hashes=hashes)
     if name == "digits_5k":
         if manual_dir is not None or size is not None or channels is not None:
             raise ValueError("digits_5k comes with a package as it is: no data.manual_dir, image_size or channels")

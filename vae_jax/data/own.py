@@ -1,5 +1,6 @@
 """One's own images: an array in a file, or a folder of pictures."""
 
+import functools
 import math
 import os
 from collections.abc import Sequence
@@ -8,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .arrays import open_npy, read_npz
-from .dataset import DataError, Source
+from .dataset import DataError, OwnSource
 from .images import black_and_white, check_depth, check_shape, fit_all, to_bytes
 from .order import spread_rows
+from .splits import row_hashes
 
 _LOOKED_AT = 1024
 _MOST_FLOATS = 2**24
@@ -19,7 +21,7 @@ _IMAGE_NAMES, _LABEL_NAMES = ("x", "images", "data", "arr_0"), ("y", "labels", "
 
 def own_sources(
     path: str | Path, *, size: tuple[int, int] | None, channels: int | None, memory_limit: int
-) -> dict[str, Source]:
+) -> dict[str, OwnSource]:
     """Returns the splits of the images of an .npy or .npz file, or of a folder: "train" alone, or what it holds.
 
     An .npz holds one array, or one of the name "x", "images" or "data" beside labels "y", "labels", "label" or
@@ -33,7 +35,9 @@ def own_sources(
     """
     path = Path(os.path.expanduser(path))  # which leaves a user's name that does not exist as it is
     if not path.exists():
-        raise FileNotFoundError(f"data.path {path} does not exist")
+        raise FileNotFoundError(
+            f"data.path {path} does not exist; where the data of a run have moved, --data_path names their new place"
+        )
     if path.is_dir():
         from .folders import folder_sources
 
@@ -63,6 +67,7 @@ class _Arrays:
         except ValueError as error:
             raise DataError(f"data.path {path}: {error}") from error
         self.event_shape = self.read(np.arange(1))[0].shape[1:]
+        self.hashes = functools.cache(functools.partial(row_hashes, self._images))  # read once, and only if need be
 
     def _look(self) -> bool:
         """Returns whether the images are of zeros and ones; not all are looked at of a file larger than memory.
@@ -87,6 +92,9 @@ class _Arrays:
             raise DataError(f"data.path {self._path}: {error}") from error
         labels = None if self._labels is None else self._labels[rows]
         return fit_all(images, size=self._size, channels=self._channels), labels
+
+    def identity(self, rows: np.ndarray) -> bytes:
+        return self.hashes()[rows].astype("<u8").tobytes()
 
 
 def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -81,6 +81,7 @@ class _PreparedSplit:
                 f"{self._folder} was prepared in a format without random access; choose another data_dir, or delete "
                 "that folder and run again"
             ) from error
+        self._name = f"{builder.info.full_name}/{split}"
         looked_at = spread_rows(len(self), _LOOKED_AT)
         self._binary = False
         self._binary = black_and_white(np.stack([np.max(r[feature]) for r in self._get(looked_at)]))
@@ -94,6 +95,10 @@ class _PreparedSplit:
         images = [self._image(record[self._feature]) for record in records]
         labels = np.array([record["label"] for record in records], np.int32) if self._labelled else None
         return np.stack(images), labels
+
+    def identity(self, rows: np.ndarray) -> bytes:
+        """Name and version: the files of one version, prepared twice, need not be alike, but their images are."""
+        return self._name.encode()
 
     def _image(self, values: np.ndarray) -> np.ndarray:
         (image,) = fit_all(to_bytes(values[None], binary=self._binary), size=self._size, channels=self._channels)
