@@ -58,7 +58,6 @@ def test_neighbours_are_looked_for_among_streamed_images_too():
         event_shape = TRAINING.shape[1:]
         __len__ = lambda self: len(TRAINING)
         read = lambda self, rows: (TRAINING[rows], None)
-        identity = lambda self, rows: b""
 
     streamed = data.StreamedImages(Source(), np.arange(10, 50))
     check_neighbours(drawing._neighbours(SAMPLES, streamed), TRAINING[10:50], 7)

@@ -159,3 +159,22 @@ def test_fixed_binarisation_gives_an_image_the_draw_of_its_row(monkeypatch, at_o
     for row in range(20):
         (key,) = example_keys(jax.random.key(3), 0, jnp.array([row]))
         np.testing.assert_array_equal(drawn[row], 255 * np.asarray(data.binarize(key, images[row])))
+
+
+def test_a_source_without_an_identity_is_told_from_others_by_all_its_images():
+    class Bytes:
+        event_shape = (1, 1, 1)
+
+        def __init__(self, last: int) -> None:
+            self.last = last
+
+        def __len__(self) -> int:
+            return 3000
+
+        def read(self, rows: np.ndarray):
+            values = np.where(rows == 2999, self.last, rows % 7)
+            return values.astype(np.uint8).reshape(-1, 1, 1, 1), None
+
+    first, same, other = (data.StreamedImages(Bytes(last), np.arange(3000)).identity() for last in (1, 1, 2))
+    assert first == same
+    assert first != other

@@ -1,5 +1,6 @@
 """Data sets: images as bytes, in memory or read when asked for."""
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ class Source(Protocol):
     """One split of a set of images, on disk.
 
     `read` gives the images of `rows` as bytes, and their labels where there are any; it is called from many threads.
-    `identity` gives, without decoding them, what tells their contents from others: names and sizes of files, say.
+    A source may have `identity(rows) -> bytes` too: without decoding them, what tells their contents from others, names
+    and sizes of files, say.
     """
 
     event_shape: tuple[int, ...]
@@ -31,8 +33,6 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: np.ndarray) -> tuple[UInt8[np.ndarray, "n height width channels"], np.ndarray | None]: ...
-
-    def identity(self, rows: np.ndarray) -> bytes: ...
 
 
 @runtime_checkable
@@ -63,8 +63,13 @@ class StreamedImages:
         return images.reshape(*rows.shape, *self.shape[1:])
 
     def identity(self) -> bytes:
-        """Returns what tells the images' contents from others; see `Source`."""
-        return self._source.identity(self._rows)
+        """Returns what tells the images' contents from others, as `Source` says, or else a hash of them all."""
+        if (identity := getattr(self._source, "identity", None)) is not None:
+            return identity(self._rows)
+        digest = hashlib.sha256()
+        for start in range(0, len(self), _READ_AT_ONCE):
+            digest.update(self[start : start + _READ_AT_ONCE])
+        return digest.digest()
 
 
 class Split(NamedTuple):
