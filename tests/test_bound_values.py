@@ -1,6 +1,7 @@
 """Bounds as values: V(l) itself, in the limits where numbers are lost, and a bound of one's own."""
 
 import functools
+import inspect
 import math
 
 import jax
@@ -166,3 +167,13 @@ def test_equal_bounds_are_equal():
 def test_an_illegal_bound_is_refused_where_it_is_made(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("bound", "argument"), [("miwae", "num_groups"), ("piwae", "num_groups"), ("ciwae", "elbo_weight")]
+)
+def test_a_bound_by_value_has_the_defaults_of_the_loss_by_name(bound, argument):
+    by_value, by_name = (
+        inspect.signature(getattr(losses, name)).parameters[argument].default for name in (bound, f"negative_{bound}")
+    )
+    assert by_value == by_name
