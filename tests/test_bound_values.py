@@ -88,6 +88,15 @@ def test_a_sample_outside_the_support_leaves_loss_and_gradient_finite(bound, gra
     np.testing.assert_allclose(terms.effective_sample_size, np.exp(l).sum() ** 2 / np.exp(2 * l).sum(), rtol=1e-5)
 
 
+def test_the_effective_sample_size_is_of_the_weights_whatever_their_size():
+    """Of weights about e^-300, which float32 cannot hold."""
+    _, terms = losses.negative_iwae(half.init(None), jax.random.key(5), jnp.full(1, 300.0), vae=half, num_samples=6)
+    l = np.asarray(terms.log_weights, np.float64)
+    assert l.max() < -50
+    weights = np.exp(l - l.max())
+    np.testing.assert_allclose(terms.effective_sample_size, weights.sum() ** 2 / (weights**2).sum(), rtol=1e-4)
+
+
 def test_wake_sleep_of_a_sample_outside_the_support_is_finite():
     loss = functools.partial(losses.negative_wake_sleep, vae=half, num_samples=6)
     (value, terms), slope = jax.value_and_grad(loss, has_aux=True)(half.init(None), jax.random.key(3), jnp.ones(1))
