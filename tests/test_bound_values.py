@@ -97,6 +97,12 @@ def test_the_effective_sample_size_is_of_the_weights_whatever_their_size():
     np.testing.assert_allclose(terms.effective_sample_size, weights.sum() ** 2 / (weights**2).sum(), rtol=1e-4)
 
 
+def test_weights_that_are_all_zero_have_an_effective_sample_size_of_zero():
+    _, terms = losses.negative_iwae(half.init(None), jax.random.key(5), jnp.full(1, jnp.inf), vae=half, num_samples=6)
+    assert np.isneginf(terms.log_weights).all()
+    assert terms.effective_sample_size == 0
+
+
 def test_wake_sleep_of_a_sample_outside_the_support_is_finite():
     loss = functools.partial(losses.negative_wake_sleep, vae=half, num_samples=6)
     (value, terms), slope = jax.value_and_grad(loss, has_aux=True)(half.init(None), jax.random.key(3), jnp.ones(1))

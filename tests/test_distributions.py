@@ -231,6 +231,21 @@ def test_a_matrix_that_is_no_cholesky_factor_is_refused(tril):
         MultivariateNormal(jnp.zeros(3), jnp.asarray(tril))
 
 
+@pytest.mark.usefixtures("no_annotations")
+@pytest.mark.parametrize(("mean", "tril"), [((3,), (2, 2)), ((3,), (3,)), ((1, 3), (3, 3)), ((), ())])
+def test_a_matrix_of_another_shape_than_the_mean_is_refused(mean, tril):
+    with pytest.raises(ValueError, match=r"a vector \[d\] and scale_tril a matrix \[d, d\]; got "):
+        MultivariateNormal(jnp.zeros(mean), jnp.ones(tril))
+
+
+@pytest.mark.usefixtures("no_annotations")
+@pytest.mark.parametrize(
+    ("make", "scale"), [(DiagonalNormal, np.ones(2, int)), (MultivariateNormal, np.eye(2, dtype=int))]
+)
+def test_parameters_that_are_whole_numbers_become_floating(make, scale):
+    assert {leaf.dtype for leaf in jax.tree.leaves(make(np.zeros(2, int), scale))} == {np.dtype(np.float32)}
+
+
 @pytest.mark.parametrize("distribution", [diagonal(), full(), Bernoulli(jnp.zeros(3))], ids=["diagonal", "full", "b"])
 class TestPytree:
     def test_unflattening_bypasses_init(self, distribution):
