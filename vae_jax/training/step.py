@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from ..keys import check_key, example_keys
+from ..keys import example_keys
 from ..losses import BatchLoss
 from ..precision import at_least_float32
 
@@ -82,7 +82,6 @@ def train_step(
       ValueError: for microbatches that do not divide the batch, or of a loss that is no `losses.BatchLoss`, or one of
         the whole batch.
     """
-    check_key(key)
     if (state.average is None) != (average_decay is None):
         raise ValueError("a state with a weight average needs average_decay, and one without has no use for it")
     value_and_grad = jax.value_and_grad(with_step(loss_fn), has_aux=True)
