@@ -68,7 +68,7 @@ class StreamedImages:
             return identity(self._rows)
         digest = hashlib.sha256()
         for start in range(0, len(self), _READ_AT_ONCE):
-            digest.update(self[start : start + _READ_AT_ONCE])
+            digest.update(self[start : start + _READ_AT_ONCE].tobytes())
         return digest.digest()
 
 
