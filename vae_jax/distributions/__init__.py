@@ -1,5 +1,7 @@
 """q(z|x), p(z) and p(x|z): frozen pytrees of one unbatched variable, and their divergences."""
 
+from .autoregressive import InverseAutoregressiveFlow as InverseAutoregressiveFlow
+from .autoregressive import autoregressive_layers as autoregressive_layers
 from .bernoulli import Bernoulli as Bernoulli
 from .kl import has_closed_form_kl as has_closed_form_kl
 from .kl import kl_divergence as kl_divergence
