@@ -7,6 +7,7 @@ from .kl import has_closed_form_kl as has_closed_form_kl
 from .kl import kl_divergence as kl_divergence
 from .kl import kl_per_dimension as kl_per_dimension
 from .kl import register_kl as register_kl
+from .mixture import Mixture as Mixture
 from .normal import DiagonalNormal as DiagonalNormal
 from .normal import MultivariateNormal as MultivariateNormal
 from .normal import is_gaussian as is_gaussian
