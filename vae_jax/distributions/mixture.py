@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Key, Shaped
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
 
+_AT_ONCE = 50  # components
+
 
 @pytree_dataclass
 class Mixture:
@@ -67,7 +69,10 @@ class Mixture:
         return component.sample(value_key)
 
     def log_prob(self, value: Shaped[Array, "*event"]) -> Float[Array, ""]:
-        log_probs = jax.vmap(lambda component: component.log_prob(value))(self.components)
+        # Not all at once, nor kept for the gradient: XLA's CPU backend is slow to sum [batch, K, d] over the batch. The
+        # gradient of a VampPrior with K = 500 and d = 50 takes 3 ms so, else 16.
+        one = jax.checkpoint(lambda component: component.log_prob(value))
+        log_probs = jax.lax.map(one, self.components, batch_size=_AT_ONCE)
         log_probs, log_weights = at_least_float32(log_probs, self._unnormalised())
         return jax.nn.logsumexp(jax.nn.log_softmax(log_weights) + log_probs)
 
