@@ -1,6 +1,7 @@
-"""What is asked of a data set in memory: arrays of one length, and finite."""
+"""What is asked of arguments: whole numbers; arrays of one length, and finite."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -10,6 +11,34 @@ from jax.core import Tracer
 from jax.experimental import checkify
 
 _MOST_NAMED = 10
+
+
+def check_count(value: Any, name: str, minimum: int = 1) -> int:
+    """`value` as an int; raises `ValueError` unless it is a whole number of at least `minimum`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = None
+    if count is None or isinstance(value, bool) or count < minimum:
+        raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+    return count
+
+
+def check_sizes(value: Any, name: str, *, fewest: int = 0) -> tuple[int, ...]:
+    """Returns a whole number n as (n,), and several as a tuple.
+
+    Raises:
+      ValueError: where one is below 1, or there are fewer than `fewest`.
+    """
+    try:
+        sizes = tuple(operator.index(size) for size in (value if isinstance(value, Iterable) else (value,)))
+    except TypeError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"{name} must be of whole numbers of at least 1, got {value!r}")
+    if len(sizes) < fewest:
+        raise ValueError(f"{name} must hold at least {fewest} number, got {value!r}")
+    return sizes
 
 
 def count_rows(rows: Any, name: str) -> int:

@@ -13,5 +13,6 @@ from .normal import MultivariateNormal as MultivariateNormal
 from .normal import is_gaussian as is_gaussian
 from .normal import standard_normal as standard_normal
 from .protocol import Distribution as Distribution
+from .protocol import has_costly_inverse as has_costly_inverse
 from .protocol import is_reparameterized as is_reparameterized
 from .support import Interval as Interval

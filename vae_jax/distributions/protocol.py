@@ -15,7 +15,9 @@ class Distribution(Protocol):
     Anything with these two methods serves as q(z|x), p(z) or p(x|z), a NumPyro distribution for one. A q(z|x) over
     real numbers also states whether it is `reparameterized` (NumPyro's have `has_rsample`) where a gradient follows
     its samples. The distributions of this package have `event_shape` and `reparameterized` and, where that is true,
-    `noise(key)` and `transform(noise) -> (z, log_q)`: the two halves of z = g(e) (E10). Where a p(x|z) states its
+    `noise(key)` and `transform(noise) -> (z, log_q)`: the two halves of z = g(e) (E10). One that states a
+    `costly_inverse` gives log q from the noise wherever it drew z itself, and has `log_prob_gradient(noise)`, the
+    gradient of its log-density at that z. Where a p(x|z) states its
     `event_shape`, or its `support` as a function of a value that is true inside it, the data are compared with it.
     """
 
@@ -48,6 +50,14 @@ def is_reparameterized(distribution: Distribution) -> bool:
         "`reparameterized = True` if sample(key) is differentiable in the distribution's parameters, z = g(noise), "
         "else `reparameterized = False`"
     )
+
+
+def has_costly_inverse(distribution: Any) -> bool:
+    """Returns whether log q(z) is to be had from the noise that z was made of, by `transform`, rather than at z.
+
+    It is what the distribution states, `costly_inverse`; a flow that is inverted element by element does.
+    """
+    return bool(getattr(distribution, "costly_inverse", False))
 
 
 def stated_reparameterized(distribution: Distribution) -> bool | None:

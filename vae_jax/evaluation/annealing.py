@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from ..checks import check_count
 from ..distributions import Distribution
 from ..distributions.protocol import stated_reparameterized
 from ..keys import check_key
-from ..losses.checks import check_count
 from ..losses.example import Example, examples_of
 from ..model import VAE, Params
 from ..names import check_name

@@ -35,7 +35,7 @@ def _outside_support(params: Params, xs: Any, vae: VAE) -> Any:
 
         def one(x: Any) -> Any:
             of_x = at(key, x)
-            return of_x.densities(of_x.q.sample(key))
+            return of_x.densities(*of_x.sample(key))
 
         return jax.vmap(one)(xs)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from .. import parallel
-from ..losses.checks import check_count
+from ..checks import check_count
 from ..losses.example import examples_of
 from ..model import VAE, Params
 from .checks import check_examples, check_support
@@ -191,7 +191,7 @@ def _of_examples(
         bootstrap_key = jax.random.fold_in(key, num_samples)
 
         def log_weight(number: Int[Array, ""]) -> Float[Array, ""]:
-            log_weight = of_x.densities(of_x.q.sample(jax.random.fold_in(key, number))).log_weights()
+            log_weight = of_x.densities(*of_x.sample(jax.random.fold_in(key, number))).log_weights()
             return jnp.where(number < num_samples, log_weight, -jnp.inf)
 
         def draw_g(number: Int[Array, ""]) -> Float[Array, " replicates"]:

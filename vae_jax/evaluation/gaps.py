@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from ..checks import check_count
 from ..distributions import DiagonalNormal, MultivariateNormal, is_gaussian
 from ..losses import negative_elbo
-from ..losses.checks import check_count
 from ..losses.example import examples_of
 from ..model import VAE, Params
 from ..names import check_name
@@ -165,7 +165,7 @@ def _gaps(
 
         def log_weight(q: _Gaussian, noise: Float[Array, " d"]) -> Float[Array, ""]:
             z, log_q = q.transform(noise)
-            return of_x.densities(z, lambda z: log_q).log_weights()
+            return of_x.densities(z, log_q).log_weights()
 
         log_w, log_w_best, log_w_half = jax.lax.map(log_weights, jnp.arange(num_samples), batch_size=samples_per_step)
         return _summary(log_w, log_w_best, log_w_half, evidence, member(best))

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from ..checks import check_count
 from ..keys import check_key
-from ..losses.checks import check_count, check_scalar
+from ..losses.checks import check_scalar
 from ..model import Params
 
 _FAMILY_WISE_ERROR = 1e-3

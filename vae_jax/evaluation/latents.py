@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from ..checks import check_rows
+from ..checks import check_count, check_rows
 from ..distributions import (
     DiagonalNormal,
     Distribution,
@@ -19,7 +19,7 @@ from ..distributions import (
     kl_divergence,
     kl_per_dimension,
 )
-from ..losses.checks import check_count, check_scalar
+from ..losses.checks import check_scalar
 from ..losses.example import examples_of
 from ..model import VAE, Params
 from .checks import check_examples

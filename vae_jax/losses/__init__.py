@@ -1,5 +1,8 @@
 """Bounds on the evidence as pure losses of ONE example, and what makes a batch's loss of them."""
 
+from collections.abc import Callable
+
+from ..expressions import Role
 from .batch import BatchLoss as BatchLoss
 from .batch import mean_over_examples as mean_over_examples
 from .batch import over_batch as over_batch
@@ -21,5 +24,12 @@ from .importance import negative_piwae as negative_piwae
 from .importance import negative_renyi as negative_renyi
 from .regularisers import free_bits as free_bits
 from .terms import Terms as Terms
+from .wake_sleep import Objective as Objective
 from .wake_sleep import negative_thermodynamic as negative_thermodynamic
 from .wake_sleep import negative_wake_sleep as negative_wake_sleep
+from .wake_sleep import thermodynamic as thermodynamic
+from .wake_sleep import wake_sleep as wake_sleep
+
+_BOUNDS = (elbo, iwae, renyi, miwae, piwae, ciwae, wake_sleep, thermodynamic)
+OBJECTIVES = Role("bound", (Bound, Objective), {function.__name__: function for function in _BOUNDS})
+REGULARIZERS = Role("regularizer", Callable, {"free_bits": free_bits})

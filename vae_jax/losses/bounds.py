@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..checks import check_count
 from ..names import check_name
-from .checks import check_count
 
 LogWeights = Float[Array, " K"]
 

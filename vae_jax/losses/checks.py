@@ -1,7 +1,6 @@
 """Checks that losses and estimates share; all run at trace time."""
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,17 +12,6 @@ from ..distributions import Distribution
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-
-def check_count(value: Any, name: str, minimum: int = 1) -> int:
-    """`value` as an int; raises `ValueError` unless it is a whole number of at least `minimum`."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = None
-    if count is None or isinstance(value, bool) or count < minimum:
-        raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
-    return count
 
 
 def check_one_example(q: Distribution, prior: Distribution) -> None:

@@ -4,7 +4,6 @@ With the log-weights l_k of the samples stopped, every estimator of the gradient
 on ∂ log p(x, z_k) at a fixed z_k, on the path z_k(φ) under a fixed q, and on ∂φ log q(z_k|x) at a fixed z_k.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from ..checks import check_count
 from ..distributions import Distribution, has_closed_form_kl, is_reparameterized, kl_divergence
 from ..model import VAE, Params
 from ..names import check_name
 from .bounds import GRADIENTS, Bound, LogWeights
-from .checks import check_count, without_kl
+from .checks import without_kl
 from .example import Example, examples_of, over_samples
+from .samples import Samples, draw
 from .terms import Terms
 
 Baseline = str | ArrayLike | None
@@ -90,56 +91,56 @@ def estimate(
     _check_combination(bound, gradient, baseline, num_samples // bound.num_groups)
     at = examples_of(vae, params)(key, x)
     _check_path(at.q, gradient)
-    z = over_samples(at.q.sample, jax.random.split(key, num_samples))
+    samples = draw(at, jax.random.split(key, num_samples))
     if gradient == "pathwise" and bound.theta_in_groups:
-        return _bound_itself(at, bound, z, beta)
+        return _bound_itself(at, bound, samples, beta)
     if gradient in _ON_THE_PATH:
-        return _along_the_path(at, bound, gradient, z, beta)
-    return _by_the_score(at, bound, gradient, baseline, z, beta)
+        return _along_the_path(at, bound, gradient, samples, beta)
+    return _by_the_score(at, bound, gradient, baseline, samples, beta)
 
 
-def _bound_itself(at: Example, bound: Bound, z: Any, beta: Any) -> tuple[Float[Array, ""], Terms]:
-    densities = over_samples(at.densities, z)
+def _bound_itself(at: Example, bound: Bound, samples: Samples, beta: Any) -> tuple[Float[Array, ""], Terms]:
+    densities = samples.moving()
     if bound.kl is None:
-        return -bound(densities.log_weights(beta)), at.terms(z, densities, "pathwise")
+        return -bound(densities.log_weights(beta)), at.terms(samples.z, densities, "pathwise")
     analytic = bound.kl == "analytic" or (bound.kl == "auto" and has_closed_form_kl(at.q, at.prior))
-    terms = at.terms(z, densities, "pathwise", kl=kl_divergence(at.q, at.prior) if analytic else None)
+    terms = at.terms(samples.z, densities, "pathwise", kl=kl_divergence(at.q, at.prior) if analytic else None)
     return -terms.reconstruction + beta * terms.kl, terms
 
 
-def _along_the_path(at: Example, bound: Bound, gradient: str, z: Any, beta: Any) -> tuple[Float[Array, ""], Terms]:
-    log_q = at.q.log_prob if gradient == "pathwise" else _at_fixed_q(at.q, z)
-    still = over_samples(lambda z: at.densities(z, log_q), jax.lax.stop_gradient(z))
+def _along_the_path(
+    at: Example, bound: Bound, gradient: str, samples: Samples, beta: Any
+) -> tuple[Float[Array, ""], Terms]:
+    still = samples.at_fixed_z()
     log_weights = jax.lax.stop_gradient(still.log_weights(beta))
     for_theta, for_phi = jax.grad(bound)(log_weights), jax.grad(bound.of_groups)(log_weights)
-    path = z
+    factors = None
     if gradient == "doubly_reparameterized":
         second = _in_groups(bound, lambda l: jnp.diagonal(jax.hessian(bound.value)(l)), log_weights)
         used = for_phi != 0
-        factor = jnp.where(used, 1 - second / jnp.where(used, for_phi, 1), 0)
-        path = over_samples(lambda pair: _scale_gradient(*pair), (z, factor))
+        factors = jnp.where(used, 1 - second / jnp.where(used, for_phi, 1), 0)
     # With every gradient stopped these are the same numbers as `still`, and XLA computes them once.
-    moving = over_samples(lambda z: at.densities(z, log_q), path)
+    moving = samples.moving() if gradient == "pathwise" else samples.at_fixed_q(factors)
     if bound.theta_in_groups:
         surrogate = jnp.sum(for_phi * moving.log_weights(beta))
     else:
         # The derivative at a fixed z is θ's: it cancels between `moving` and `still`, whatever it is with respect to.
         joint = still.log_likelihood + beta * still.log_prior
         surrogate = jnp.sum(for_phi * (moving.log_weights(beta) - joint) + for_theta * joint)
-    return -with_gradient_of(bound(log_weights), surrogate), at.terms(z, moving, gradient)
+    return -with_gradient_of(bound(log_weights), surrogate), at.terms(samples.z, moving, gradient)
 
 
 def _by_the_score(
-    at: Example, bound: Bound, gradient: str, baseline: Baseline, z: Any, beta: Any
+    at: Example, bound: Bound, gradient: str, baseline: Baseline, samples: Samples, beta: Any
 ) -> tuple[Float[Array, ""], Terms]:
-    densities = over_samples(at.densities, jax.lax.stop_gradient(z))
+    densities = samples.at_fixed_z()
     log_weights = jax.lax.stop_gradient(densities.log_weights(beta))
     score = -beta * jax.grad(bound.of_groups)(log_weights)
     if gradient != "naive":
         score += _in_groups(bound, lambda l: _signals(bound, gradient, baseline, l), log_weights)
     joint = densities.log_likelihood + beta * densities.log_prior
     surrogate = jnp.sum(jax.grad(bound)(log_weights) * joint) + jnp.sum(score * densities.log_posterior)
-    return -with_gradient_of(bound(log_weights), surrogate), at.terms(z, densities, gradient)
+    return -with_gradient_of(bound(log_weights), surrogate), at.terms(samples.z, densities, gradient)
 
 
 def _in_groups(bound: Bound, function: Any, log_weights: LogWeights) -> LogWeights:
@@ -195,13 +196,6 @@ def _check_path(q: Distribution, gradient: str) -> None:
         )
 
 
-def _at_fixed_q(q: Distribution, z: Any) -> Callable[[Any], Float[Array, ""]]:
-    """Returns z -> log q(z|x) with no derivative with respect to anything that q was computed from."""
-    # Not stop_gradient(q): a subclass of ours, or a foreign class, need not be a pytree.
-    log_prob, fixed = jax.closure_convert(q.log_prob, jax.tree.map(lambda leaf: leaf[0], z))
-    return lambda z: log_prob(z, *jax.lax.stop_gradient(fixed))
-
-
 @jax.custom_jvp
 def with_gradient_of(value: Float[Array, ""], surrogate: Float[Array, ""]) -> Float[Array, ""]:
     """Returns `value`, with the first derivative of `surrogate`; a second one raises `TypeError`.
@@ -230,15 +224,3 @@ def _(primals: Any, tangents: Any) -> Any:
         "this loss has a first derivative only: its gradient is an estimator, whose derivative is not the second "
         "derivative of the bound. Use gradient='pathwise' where Hessians are needed"
     )
-
-
-@jax.custom_jvp
-def _scale_gradient(z: Any, factor: Float[Array, ""]) -> Any:
-    """z; its gradient times `factor`. On z rather than on the parameters, whose gradients would be per example."""
-    return z
-
-
-@_scale_gradient.defjvp
-def _(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    z, factor = primals
-    return z, jax.tree.map(lambda leaf: leaf * factor, tangents[0])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ..distributions import MultivariateNormal, is_gaussian, kl_per_dimension
+from ..distributions import MultivariateNormal, has_costly_inverse, is_gaussian, kl_per_dimension
 from ..keys import check_key
 from ..model import VAE, Params
 from .checks import check_event, check_one_example, check_scalar
@@ -39,15 +39,22 @@ class Example:
     prior: Any
     decode: Callable[[Any], Any]
 
-    def densities(self, z: Any, log_q: Callable[[Any], Array] | None = None) -> Densities:
-        """Returns the densities at ONE z; `log_q` takes the place of log q(z|x).
+    def sample(self, key: Key[Array, ""]) -> tuple[Any, Float[Array, ""]]:
+        """Returns z ~ q(z|x) and log q(z|x), which a flow has at no cost from the noise that z was made of."""
+        if has_costly_inverse(self.q):
+            return self.q.transform(self.q.noise(key))
+        z = self.q.sample(key)
+        return z, self.q.log_prob(z)
+
+    def densities(self, z: Any, log_posterior: Float[Array, ""] | None = None) -> Densities:
+        """Returns the densities at ONE z; log q(z|x) is computed where it is not given.
 
         Raises:
           ValueError: for an x of another shape than p(x|z)'s events, or a log-density that is not a scalar.
         """
         p = self.decode(z)
-        log_posterior = (self.q.log_prob if log_q is None else log_q)(z)
-        values = Densities(p.log_prob(self.x), self.prior.log_prob(z), log_posterior, _mean_variance(p))
+        log_q = self.q.log_prob(z) if log_posterior is None else log_posterior
+        values = Densities(p.log_prob(self.x), self.prior.log_prob(z), log_q, _mean_variance(p))
         check_scalar(values.log_likelihood, "p(x|z)")
         check_scalar(values.log_prior - values.log_posterior, "q(z|x) or p(z)")
         check_event(p, self.x)

@@ -1,7 +1,9 @@
 """Objectives whose gradients are defined rather than derived: reweighted wake-sleep, and the thermodynamic one."""
 
+import dataclasses
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,13 +11,47 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from ..checks import check_count
 from ..model import VAE, Params
 from ..names import check_name
 from .bounds import iwae
-from .checks import check_count, check_scalar, without_kl
+from .checks import check_scalar, without_kl
 from .estimators import with_gradient_of
-from .example import examples_of, over_samples
+from .example import examples_of
+from .samples import draw
 from .terms import Terms
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """An objective by value, which has its own estimator of the gradient.
+
+    Attributes:
+      loss: (params, key, x, vae=…, num_samples=…) -> (value, terms).
+    """
+
+    loss: Callable[..., tuple[Array, Terms]]
+
+
+def wake_sleep(phi: str = "wake") -> Objective:
+    """Returns the objective of `negative_wake_sleep`; raises `ValueError` for an unknown `phi`.
+
+    Source: Bornschein and Bengio 2015, arXiv:1406.2751.
+    """
+    check_name(phi, "phi", _PHI)
+    return Objective(functools.partial(negative_wake_sleep, phi=phi))
+
+
+def thermodynamic(partition: tuple[float, ...] = (0.0, 0.01, 0.1, 0.3, 1.0)) -> Objective:
+    """Returns the objective of `negative_thermodynamic`; raises `ValueError` for a partition not from 0 to 1.
+
+    Source: Masrani, Le and Wood 2019, arXiv:1907.00031.
+    """
+    _check_partition(partition)
+    return Objective(functools.partial(negative_thermodynamic, partition=tuple(partition)))
+
+
+_PHI = ("wake", "sleep", "both")
 
 
 @without_kl
@@ -45,11 +81,11 @@ def negative_wake_sleep(
     Source: Bornschein and Bengio 2015, arXiv:1406.2751, equations 7–9.
     """
     num_samples = check_count(num_samples, "num_samples")
-    check_name(phi, "phi", ("wake", "sleep", "both"))
+    check_name(phi, "phi", _PHI)
     at = examples_of(vae, params)(key, x)
     z_key, dream_key, image_key = jax.random.split(key, 3)
-    z = jax.lax.stop_gradient(over_samples(at.q.sample, jax.random.split(z_key, num_samples)))
-    densities = over_samples(at.densities, z)
+    samples = draw(at, jax.random.split(z_key, num_samples))
+    densities = samples.at_fixed_z()
     log_weights, bound = jax.lax.stop_gradient(densities.log_weights()), iwae()
     weights = jax.grad(bound)(log_weights)
     surrogate = jnp.sum(weights * (densities.log_likelihood + densities.log_prior))
@@ -62,7 +98,9 @@ def negative_wake_sleep(
         log_q = vae.at(x)[1].encode(params, image).log_prob(dream)
         check_scalar(log_q, "q(z|x)")
         surrogate += (1 - share) * log_q
-    return -with_gradient_of(bound(log_weights), surrogate), at.terms(z, densities, "wake_sleep")
+    return -with_gradient_of(bound(log_weights), surrogate), at.terms(
+        jax.lax.stop_gradient(samples.z), densities, "wake_sleep"
+    )
 
 
 @without_kl
@@ -97,12 +135,10 @@ def negative_thermodynamic(
     Source: Masrani, Le and Wood 2019, arXiv:1907.00031, equations 9 and 12.
     """
     num_samples = check_count(num_samples, "num_samples")
-    betas = [float(beta) for beta in partition]
-    if len(betas) < 2 or (betas[0], betas[-1]) != (0.0, 1.0) or not all(a < b for a, b in itertools.pairwise(betas)):
-        raise ValueError(f"partition must rise from 0 to 1, got {tuple(partition)}")
+    betas = _check_partition(partition)
     at = examples_of(vae, params)(key, x)
-    z = jax.lax.stop_gradient(over_samples(at.q.sample, jax.random.split(key, num_samples)))
-    densities = over_samples(at.densities, z)
+    samples = draw(at, jax.random.split(key, num_samples))
+    densities = samples.at_fixed_z()
     log_weights = jax.lax.stop_gradient(densities.log_weights())
     left, widths = np.asarray(betas[:-1])[:, None], np.diff(betas)[:, None]
     weights = jax.nn.softmax(left * log_weights[None, :], axis=1)  # of π_β, a row for each β
@@ -113,4 +149,13 @@ def negative_thermodynamic(
     score = jnp.sum(widths * ((1 - left) * covariances - weights), axis=0)
     surrogate = jnp.sum(joint * (densities.log_likelihood + densities.log_prior))
     surrogate += jnp.sum(score * densities.log_posterior)
-    return -with_gradient_of(jnp.sum(widths * means), surrogate), at.terms(z, densities, "thermodynamic")
+    return -with_gradient_of(jnp.sum(widths * means), surrogate), at.terms(
+        jax.lax.stop_gradient(samples.z), densities, "thermodynamic"
+    )
+
+
+def _check_partition(partition: Sequence[float]) -> list[float]:
+    betas = [float(beta) for beta in partition]
+    if len(betas) < 2 or (betas[0], betas[-1]) != (0.0, 1.0) or not all(a < b for a, b in itertools.pairwise(betas)):
+        raise ValueError(f"partition must rise from 0 to 1, got {tuple(partition)}")
+    return betas
