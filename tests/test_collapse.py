@@ -177,6 +177,16 @@ def test_a_partial_collapse_that_nothing_explains_is_called_so():
     assert diagnosis.causes == ("unexplained",)
 
 
+def unknown(statistics: LatentStatistics) -> LatentStatistics:
+    return statistics._replace(mutual_information=None, reason="it needs a Gaussian q(z|x)")
+
+
+def test_where_the_information_is_not_known_nothing_tells_a_strong_decoder_from_a_network_that_needs_no_more():
+    diagnosis = informed(unknown(trained(1.2)), 0.3, annealed=True)
+    assert diagnosis.causes == ("unexplained",)
+    assert "or the decoder models x without z: I(x; z) is not known, as it needs a Gaussian q(z|x)." in str(diagnosis)
+
+
 def test_a_large_scale_does_not_hide_a_dimension_that_ppca_uses():
     diagnosis = informed(ignoring(), 1.2, annealed=False)
     assert diagnosis.causes == ("scale", "optimisation")

@@ -12,9 +12,10 @@ import scipy.special
 import scipy.stats
 
 from tests.fixed_oracles import linear_gaussian, ppca
+from tests.gaussian_flows import with_flow
 from tests.statistics_checks import FALSE_ALARMS, assert_mean, normal_log_density
 from vae_jax import VAE, evaluation
-from vae_jax.distributions import Bernoulli, DiagonalNormal, MultivariateNormal, standard_normal
+from vae_jax.distributions import DiagonalNormal, MultivariateNormal, register_kl, standard_normal
 from vae_jax.evaluation import InformationEstimate, LatentStatistics
 from vae_jax.evaluation.information import bracket
 
@@ -311,6 +312,7 @@ def test_the_prior_need_not_be_gaussian():
     assert drawn.kl == pytest.approx(log_ratio.sum(axis=1).mean(), rel=1e-4)
     assert drawn.kl_per_dimension is None
     assert drawn.collapsed is None
+    assert drawn.reason == "it needs a Gaussian prior"
     assert drawn.mutual_information.interval[0] <= LATENT * math.log(2) / 2 <= drawn.mutual_information.interval[1]
 
 
@@ -321,6 +323,84 @@ def test_marginals_of_a_full_covariance_prior_are_its_own():
     drawn = statistics(np.ones((100, LATENT), np.float32), vae=of_means(prior=prior, encode=lambda scale, x: prior))
     np.testing.assert_allclose([drawn.kl, *drawn.kl_per_dimension], 0, atol=1e-5)
     assert drawn.active_units == 0
+
+
+WEIGHTS = np.asarray([0.1, 0.05, 0.0], np.float32)
+TRIL = np.asarray([[1.0, 0, 0], [0.7, 0.6, 0], [-0.5, 0.3, 0.8]], np.float32)
+
+
+@functools.cache
+def of_flows() -> list[LatentStatistics]:
+    """Of 100 draws of NUM examples x ~ N(0, I) and their keys: q(z|x) = N(diag(w) x, SSᵀ), a flow over [3, 1]."""
+    encode = lambda params, x: MultivariateNormal(WEIGHTS * x, jnp.asarray(TRIL))
+    gaussian = VAE(lambda key: ONE, encode, lambda params, z: DiagonalNormal(z, ONE), lambda params: standard_normal(3))
+    vae = with_flow(gaussian, (3, 1))
+    xs = [np.random.default_rng(seed).normal(size=(NUM, LATENT)).astype(np.float32) for seed in range(100)]
+    return [evaluation.latent_statistics(ONE, keys(NUM, seed), xs[seed], vae=vae) for seed in range(100)]
+
+
+def test_the_activity_of_a_flow_is_unbiased():
+    """And below the variance of the mean of 64 draws or 32, 1/64 and more: the noise of the draws does not count."""
+    activity = np.array([drawn.activity for drawn in of_flows()])
+    assert_mean(activity, WEIGHTS.astype(np.float64) ** 2, resolution=0.1)
+    assert np.any(activity < 0)
+
+
+def test_the_kl_of_a_flow_is_unbiased_and_its_error_the_deviation():
+    covariance = TRIL.astype(np.float64) @ TRIL.T
+    exact = (np.sum(WEIGHTS**2) + np.trace(covariance) - LATENT - np.linalg.slogdet(covariance)[1]) / 2
+    kl, error = np.array([(drawn.kl, drawn.kl_standard_error) for drawn in of_flows()]).T
+    assert_mean(kl, exact, resolution=0.05)
+    assert error.mean() / kl.std(ddof=1) == pytest.approx(1, abs=4 / math.sqrt(2 * 100))
+
+
+def test_what_needs_the_density_of_a_flow_at_all_examples_is_none_with_the_reason():
+    drawn = of_flows()[0]
+    assert (drawn.num_draws, drawn.reason) == (64, "it needs a Gaussian q(z|x)")
+    missing = {name for name, value in drawn._asdict().items() if value is None}
+    assert missing == {"kl_per_dimension", "kl_per_dimension_standard_error", "collapsed", *QUANTITIES}
+    assert drawn.active.tolist() == (drawn.activity > 0.01).tolist()
+
+
+def test_a_gaussian_leaves_nothing_out_and_needs_no_draws():
+    drawn = statistics(np.ones((4, LATENT), np.float32))
+    assert [name for name, value in drawn._asdict().items() if value is None] == ["num_draws", "reason"]
+
+
+class Logistic(NamedTuple):
+    """Over real numbers; what it knows of itself is a KL."""
+
+    location: jax.Array
+
+    def sample(self, key):
+        return self.location + jax.random.logistic(key, self.location.shape)
+
+    def log_prob(self, value):
+        return jnp.sum(jax.scipy.stats.logistic.logpdf(value - self.location))
+
+
+def test_a_closed_form_that_is_registered_takes_the_place_of_draws():
+    class Own(Logistic):
+        event_shape = (1, LATENT)
+
+    @register_kl(Own, DiagonalNormal)
+    def _(q, p):
+        return jnp.sum(q.location) + 7
+
+    drawn = statistics(np.ones((4, LATENT), np.float32), vae=of_means(encode=lambda scale, x: Own(x[None])))
+    assert (drawn.kl, drawn.kl_standard_error) == (10, 0)
+
+
+class Count(NamedTuple):
+    """Over whole numbers."""
+
+    rate: jax.Array
+
+    def sample(self, key):
+        return jax.random.poisson(key, self.rate)
+
+    def log_prob(self, value):
+        return jnp.sum(jax.scipy.stats.poisson.logpmf(value, self.rate))
 
 
 GOOD = np.ones((4, LATENT), np.float32)
@@ -352,13 +432,13 @@ def test_bad_examples_and_options_are_refused(xs, options, message):
 @pytest.mark.parametrize(
     ("vae", "message"),
     [
-        (of_means(encode=lambda scale, x: Bernoulli(x[None])), "needs a Gaussian q.*got Bernoulli"),
+        (of_means(encode=lambda scale, x: Count(x[None])), "needs a z that is one array of real.* of Count is .*int32"),
         (of_means(prior=standard_normal(LATENT)), "takes ONE example"),
         (of_means(encode=lambda scale, x: DiagonalNormal(jnp.log(x[None] - 0.5), scale)), "rows are not: 2$"),
     ],
-    ids=["bernoulli", "batch", "nan"],
+    ids=["count", "batch", "nan"],
 )
-def test_posteriors_that_are_no_gaussians_or_not_finite_are_refused(vae, message):
+def test_posteriors_over_whole_numbers_or_not_finite_are_refused(vae, message):
     xs = GOOD.copy()
     xs[2] = 0
     with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Key
@@ -20,6 +21,14 @@ def check_examples(keys: Key[Array, " n"], xs: Any, what: str, minimum: int = 1)
             f"{what} needs one key for each example: got keys of shape {np.shape(keys)} for {number} examples"
         )
     return number
+
+
+def real_sample(q: Any, what: str) -> jax.ShapeDtypeStruct:
+    """Returns shape and type of a sample of q(z|x); raises `ValueError` unless it is one array of real numbers."""
+    z = jax.eval_shape(q.sample, jax.eval_shape(lambda: jax.random.key(0)))
+    if not isinstance(z, jax.ShapeDtypeStruct) or not jnp.issubdtype(z.dtype, jnp.floating):
+        raise ValueError(f"{what} needs a z that is one array of real numbers; a sample of {type(q).__name__} is {z}")
+    return z
 
 
 def check_support(params: Params, xs: Any, vae: VAE) -> None:

@@ -82,7 +82,8 @@ def diagnose_collapse(
 
     - "optimisation": the KL was not annealed; a warm-up of β may help.
     - "decoder": it was, and I(x; z) is below 0.1 nats by its interval: a decoder that models x without z.
-    - "unexplained": it was, and z does inform; a network may need fewer dimensions than a linear model.
+    - "unexplained": it was, and z does inform, where a network may need fewer dimensions than a linear model; or
+      I(x; z) is not known.
 
     Args:
       statistics: of `latent_statistics`.
@@ -128,20 +129,23 @@ def diagnose_collapse(
         causes.append("beta")
         words.append(f"β may be too large: β = {beta:.3g}")
     if active < limit:
-        information = statistics.mutual_information.interval[1]
+        information = statistics.mutual_information
         more = f"there are {limit}" if at_beta is None else f"{limit} could be active by pPCA"
         if not annealed:
             causes.append("optimisation")
             words.append(f"optimisation: {more}, and the KL was not annealed; try a warm-up of β")
-        elif information < _NEGLIGIBLE:
+        elif information is not None and information.interval[1] < _NEGLIGIBLE:
             causes.append("decoder")
             words.append(
-                f"decoder too strong: {more}, the KL was annealed, and I(x; z) is below {information:.2g} nats: "
-                "it models x without z"
+                f"decoder too strong: {more}, the KL was annealed, and I(x; z) is below {information.interval[1]:.2g} "
+                "nats: it models x without z"
             )
         else:
             causes.append("unexplained")
-            words.append(f"unexplained: {more}, and the KL was annealed; the network may need no more")
+            why = "the network may need no more"
+            if information is None:
+                why = f"{why}, or the decoder models x without z: I(x; z) is not known, as {statistics.reason}"
+            words.append(f"unexplained: {more}, and the KL was annealed; {why}")
     summary = f"{active} of {latent_dim} latent dimensions are active"
     return CollapseDiagnosis(
         tuple(causes), latent_dim, active, at_one, at_beta, f"{summary}: {'; '.join(words) or 'no collapse'}."
