@@ -11,14 +11,16 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..checks import check_count
-from ..distributions import DiagonalNormal, MultivariateNormal, is_gaussian
+from ..distributions import DiagonalNormal, Distribution, Interval, MultivariateNormal, is_gaussian
 from ..losses import negative_elbo
 from ..losses.example import examples_of
 from ..model import VAE, Params
 from ..names import check_name
-from .checks import check_examples, check_support
+from ..precision import at_least_float32
+from .checks import check_examples, check_support, real_sample
 
 _FAMILIES = ("diagonal", "full")
+_DRAWS = 64  # of a q(z|x) that is not Gaussian, for the Gaussian that the search begins at
 
 _Gaussian = DiagonalNormal | MultivariateNormal
 
@@ -43,7 +45,7 @@ class InferenceGaps(NamedTuple):
       refined_elbo: L(q*).
       refined_elbo_standard_error: its standard error.
       late_improvement: by how much L rose in the second half of the steps; far above 0, more steps are needed.
-      posterior: q*, with a leading axis.
+      posterior: q*, with a leading axis; over the numbers of z row by row, where z is no vector.
     """
 
     approximation_gap: Float[Array, " n"]
@@ -79,7 +81,8 @@ def inference_gaps(
 
     q* maximises the ELBO of its example over the Gaussians of the family: Adam from q(z|x), in coordinates in which
     q(z|x) is N(0, I), so that steps are in units of its scales; the learning rate falls to 0 along a cosine. The
-    gradients stick to the landing, and vanish where q* is the posterior.
+    gradients stick to the landing, and vanish where q* is the posterior. In the place of a q(z|x) that is not Gaussian,
+    the search begins at one with the mean and the standard deviations of 64 of its draws.
 
     Called with examples of the training and of the test set, the difference of the means of `amortization_gap` is
     what inference loses by generalising: mean(test) − mean(train), ± the root of the sum of squares of their
@@ -89,7 +92,7 @@ def inference_gaps(
       params: the model's parameters.
       keys: one typed key per example, `jax.random.split(key, n)`.
       xs: n examples, with a leading axis.
-      vae: the model; its q(z|x) a `DiagonalNormal` or `MultivariateNormal` over a vector.
+      vae: the model; z is one array of real numbers, of any shape.
       family: of q*: "diagonal" for `DiagonalNormal`, "full" for `MultivariateNormal`.
       num_steps: of Adam, at least 1.
       learning_rate: of the first step.
@@ -102,8 +105,9 @@ def inference_gaps(
       chunk_size: samples computed at once, over examples and samples of one step.
 
     Raises:
-      ValueError: for a count that is too small, a learning rate that is not positive, an unknown family, a q(z|x) that
-        is no Gaussian over a vector, keys, examples or evidences of different number, or examples that are not finite.
+      ValueError: for a count that is too small, a learning rate that is not positive, an unknown family, a z that is
+        no array of real numbers or is confined to an interval, keys, examples or evidences of different number, or
+        examples that are not finite.
       TypeError: for raw uint32 keys.
 
     Source: Cremer, Li and Duvenaud 2018, arXiv:1801.03558, equation 5; the gradient: Roeder, Wu and Duvenaud 2017,
@@ -148,24 +152,29 @@ def _gaps(
         key, x, evidence = example
         of_x = at(key, x)
         refine_key, samples_key = jax.random.split(key)
-        start, member = _family(of_x.q, family)
+        q, shape = of_x.q, _real_shape(of_x.q)
+        if is_gaussian(q):
+            near = _flat(q)
+        else:
+            refine_key, draws_key = jax.random.split(refine_key)
+            near = _moments(q, draws_key, samples_per_step)
+        start, member = _family(near, family)
         refined = VAE(
             init=vae.init,
             encode=lambda coordinates, x: member(coordinates),
-            decode=lambda coordinates, z: of_x.decode(z),
-            prior=lambda coordinates: of_x.prior,
+            decode=lambda coordinates, z: of_x.decode(z.reshape(shape)),
+            prior=lambda coordinates: _Flat(of_x.prior, shape),
         )
         loss = partial(negative_elbo, vae=refined, num_samples=samples_per_step, gradient="sticking_the_landing")
         best, halfway = _minimise(loss, start, refine_key, of_x.x, learning_rate, num_steps)
-        posteriors: tuple[Any, ...] = (of_x.q, member(best), member(halfway))
 
         def log_weights(sample: Int[Array, ""]) -> tuple[Float[Array, ""], ...]:
-            noise = of_x.q.noise(jax.random.fold_in(samples_key, sample))
-            return tuple(log_weight(q, noise) for q in posteriors)
-
-        def log_weight(q: _Gaussian, noise: Float[Array, " d"]) -> Float[Array, ""]:
-            z, log_q = q.transform(noise)
-            return of_x.densities(z, log_q).log_weights()
+            key = jax.random.fold_in(samples_key, sample)
+            noise = near.noise(key)
+            # By the same key, of the same noise where it has any: the gap's error is that of a difference.
+            own = near.transform(noise) if is_gaussian(q) else of_x.sample(jax.random.clone(key))
+            drawn = own, member(best).transform(noise), member(halfway).transform(noise)
+            return tuple(of_x.densities(z.reshape(shape), log_q).log_weights() for z, log_q in drawn)
 
         log_w, log_w_best, log_w_half = jax.lax.map(log_weights, jnp.arange(num_samples), batch_size=samples_per_step)
         return _summary(log_w, log_w_best, log_w_half, evidence, member(best))
@@ -175,14 +184,43 @@ def _gaps(
         return jax.lax.map(one, (keys, xs, evidence), batch_size=max(1, chunk_size // samples_per_step))
 
 
-def _family(q: Any, family: str) -> tuple[dict[str, Array], Callable[[dict[str, Array]], _Gaussian]]:
-    """Coordinates of a Gaussian relative to q(z|x), at 0 for q itself, and the function that makes it from them."""
-    if not is_gaussian(q) or q.mean.ndim != 1:
-        shape = f" over an event of shape {q.event_shape}" if is_gaussian(q) else ""
+class _Flat(NamedTuple):
+    """A distribution whose values are flattened."""
+
+    of: Distribution
+    shape: tuple[int, ...]
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
+        return jnp.ravel(self.of.sample(key))
+
+    def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
+        return self.of.log_prob(value.reshape(self.shape))
+
+
+def _real_shape(q: Any) -> tuple[int, ...]:
+    support = getattr(q, "support", None)
+    if isinstance(support, Interval):
         raise ValueError(
-            "inference_gaps needs a q(z|x) that is a DiagonalNormal or a MultivariateNormal over a vector, got "
-            f"{type(q).__name__}{shape}"
+            f"inference_gaps needs a z over all real numbers, as q* is Gaussian; {type(q).__name__} is over {support}"
         )
+    return real_sample(q, "inference_gaps").shape
+
+
+def _flat(q: _Gaussian) -> _Gaussian:
+    if isinstance(q, MultivariateNormal) or q.mean.ndim == 1:
+        return q
+    return DiagonalNormal(jnp.ravel(q.mean), jnp.ravel(jnp.broadcast_to(q.scale, q.event_shape)))
+
+
+def _moments(q: Distribution, key: Key[Array, ""], batch_size: int) -> DiagonalNormal:
+    """Returns a Gaussian over the flattened z with the mean and the standard deviations of draws of q."""
+    draw = lambda number: at_least_float32(jnp.ravel(q.sample(jax.random.fold_in(key, number))))[0]
+    draws = jax.lax.map(draw, jnp.arange(_DRAWS), batch_size=batch_size)
+    return DiagonalNormal(jnp.mean(draws, axis=0), jnp.std(draws, axis=0))
+
+
+def _family(q: _Gaussian, family: str) -> tuple[dict[str, Array], Callable[[dict[str, Array]], _Gaussian]]:
+    """Coordinates of a Gaussian relative to `q`, at 0 for q itself, and the function that makes it from them."""
     zeros = jnp.zeros_like(q.mean)
     if family == "diagonal":
         full = isinstance(q, MultivariateNormal)
