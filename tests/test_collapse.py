@@ -181,10 +181,19 @@ def unknown(statistics: LatentStatistics) -> LatentStatistics:
     return statistics._replace(mutual_information=None, reason="it needs a Gaussian q(z|x)")
 
 
-def test_where_the_information_is_not_known_nothing_tells_a_strong_decoder_from_a_network_that_needs_no_more():
+def test_a_partial_collapse_without_the_information_says_what_is_not_known():
     diagnosis = informed(unknown(trained(1.2)), 0.3, annealed=True)
     assert diagnosis.causes == ("unexplained",)
     assert "or the decoder models x without z: I(x; z) is not known, as it needs a Gaussian q(z|x)." in str(diagnosis)
+
+
+@pytest.mark.parametrize(("kl", "causes"), [(0.05, ("decoder",)), (0.09, ("unexplained",))])
+def test_a_kl_that_leaves_no_information_makes_the_decoder_the_cause(kl, causes):
+    """I(x; z) ≤ KL, which is 0.05 or 0.09 nats ± 0.01 here."""
+    statistics = unknown(ignoring())._replace(kl=kl, kl_standard_error=0.01)
+    diagnosis = informed(statistics, 0.3, annealed=True)
+    assert diagnosis.causes == causes
+    assert ("I(x; z) is below 0.07 nats" in str(diagnosis)) == (kl == 0.05)
 
 
 def test_a_large_scale_does_not_hide_a_dimension_that_ppca_uses():

@@ -81,9 +81,9 @@ def diagnose_collapse(
     Where fewer units are active than the last of these limits (than there are, without pPCA), in addition:
 
     - "optimisation": the KL was not annealed; a warm-up of β may help.
-    - "decoder": it was, and I(x; z) is below 0.1 nats by its interval: a decoder that models x without z.
-    - "unexplained": it was, and z does inform, where a network may need fewer dimensions than a linear model; or
-      I(x; z) is not known.
+    - "decoder": it was, and I(x; z) is below 0.1 nats by its interval: a decoder that models x without z. Where I(x; z)
+      is not known, by `kl` + 2 standard errors, as I(x; z) ≤ `kl`.
+    - "unexplained": it was, and z does inform, or may do so; a network may need fewer dimensions than a linear model.
 
     Args:
       statistics: of `latent_statistics`.
@@ -130,15 +130,16 @@ def diagnose_collapse(
         words.append(f"β may be too large: β = {beta:.3g}")
     if active < limit:
         information = statistics.mutual_information
+        most = statistics.kl + 2 * statistics.kl_standard_error if information is None else information.interval[1]
         more = f"there are {limit}" if at_beta is None else f"{limit} could be active by pPCA"
         if not annealed:
             causes.append("optimisation")
             words.append(f"optimisation: {more}, and the KL was not annealed; try a warm-up of β")
-        elif information is not None and information.interval[1] < _NEGLIGIBLE:
+        elif most < _NEGLIGIBLE:
             causes.append("decoder")
             words.append(
-                f"decoder too strong: {more}, the KL was annealed, and I(x; z) is below {information.interval[1]:.2g} "
-                "nats: it models x without z"
+                f"decoder too strong: {more}, the KL was annealed, and I(x; z) is below {most:.2g} nats: "
+                "it models x without z"
             )
         else:
             causes.append("unexplained")
