@@ -349,7 +349,30 @@ def test_a_posterior_without_a_mean_is_evaluated_by_its_draws(config, flow):
     found = assessed(config, flow, gap_examples=1)
     assert found["test"]["elbo"] < 0
     assert found["remarks"]["linear_probe.accuracy"] == "labels from the means of 32 draws of q(z|x)"
-    assert "got SinhFlow" in found["reasons"]["gaps"]
+    assert found["remarks"]["latents.active_units"] == "from 64 draws of each q(z|x)"
+    assert found["latents"]["kl"] > 0
+    gaps = found["gaps"]["test"]["full"]
+    total = gaps["approximation_gap"] + gaps["amortization_gap"]
+    assert total == pytest.approx(gaps["log_evidence"] - gaps["elbo"], rel=1e-3)
+
+
+def test_what_needs_a_gaussian_posterior_is_null_with_the_reason_and_estimates_are_named_so(tmp_path):
+    xs, unknown = np.zeros(2), (None, None, None)
+    latents = evaluation.LatentStatistics(6, 64, xs, xs > 1, 0, 1.5, 0.1, *unknown, *unknown, "of the flow")
+    options = assessment.Options(num_samples=20, annealed_examples=0, num_temperatures=1, gap_examples=0)
+    others = {part: "not asked for" for part in assessment.PARTS if part != "latents"}
+    found = assessment.Assessment(evidence_of(3), others, latents=latents)
+    listed = rows(found, options)
+    report = table.as_json(listed)
+    names = ("mutual_information", "marginal_kl", "total_correlation")
+    for name in ("collapsed_dimensions", *names, *(f"{name}_standard_error" for name in names)):
+        assert report["latents"][name] is None
+        assert report["reasons"][f"latents.{name}"] == "of the flow"
+    assert not any(name in path for name in names for path in report["remarks"])
+    table.write_tables(listed, found, None, tmp_path)
+    first = (tmp_path / "dimensions.csv").read_text().splitlines()[0]
+    assert first == "dimension,activity_from_64_draws,active_from_64_draws"
+    assert figures._kl_per_dimension(latents) is None
 
 
 def test_a_posterior_without_a_mean_is_drawn_by_its_draws(flow, tmp_path, capsys, monkeypatch):

@@ -20,6 +20,7 @@ _INFORMATION = {
     "marginal_kl": "KL(q(z) ‖ p(z))",
     "total_correlation": "total correlation",
 }
+_UNKNOWN = evaluation.InformationEstimate(math.nan, math.nan, math.nan, math.nan, (math.nan, math.nan), None)
 
 
 class Row(NamedTuple):
@@ -185,17 +186,17 @@ def _gaps(gaps: Any) -> Iterator[Row]:
 def _latents(latents: Any) -> Iterator[Row]:
     about = {"num_examples": latents.num_examples, "examples": "test"}
     of_dimensions = partial(Row, unit="dimensions", **about)
-    yield of_dimensions("latents.active_units", "active latent dimensions", latents.active_units)
+    draws = "" if latents.num_draws is None else f"from {latents.num_draws} draws of each q(z|x)"
+    yield of_dimensions("latents.active_units", "active latent dimensions", latents.active_units, remark=draws)
     collapsed = None if latents.collapsed is None else int(latents.collapsed.sum())
-    reason = "it needs a Gaussian prior"
-    yield of_dimensions("latents.collapsed_dimensions", "", collapsed, reason=reason)
+    yield of_dimensions("latents.collapsed_dimensions", "", collapsed, reason=latents.reason or "")
     yield Row("latents.kl", "KL(q(z|x) ‖ p(z))", latents.kl, latents.kl_standard_error, **about)
     for name, label in _INFORMATION.items():
-        estimate = getattr(latents, name)
+        estimate = getattr(latents, name) or _UNKNOWN._replace(warning=latents.reason)
         low, high = estimate.interval
-        warned = f"NOT TO BE TRUSTED: {estimate.warning}" if estimate.warning else ""
         known = math.isfinite(estimate.value)
-        remark = f"95%: {low:.2f} to {high:.2f}" + (f". {warned}" if warned and known else "")
+        warned = f". NOT TO BE TRUSTED: {estimate.warning}" if estimate.warning and known else ""
+        remark = "" if math.isnan(low) else f"95%: {low:.2f} to {high:.2f}{warned}"
         yield Row(
             f"latents.{name}",
             label,

@@ -110,7 +110,8 @@ def write_tables(rows: Iterable[Row], found: Assessment, labels: Any, folder: Pa
         columns = ("activity", "active", "kl_per_dimension", "kl_per_dimension_standard_error", "collapsed")
         known = [name for name in columns if getattr(latents, name) is not None]
         dimensions = zip(range(len(latents.activity)), *(getattr(latents, name) for name in known), strict=True)
-        _write_csv(folder / "dimensions.csv", ("dimension", *known), dimensions)
+        drawn = "" if latents.num_draws is None else f"_from_{latents.num_draws}_draws"
+        _write_csv(folder / "dimensions.csv", ("dimension", *(name + drawn for name in known)), dimensions)
     if found.annealed is not None:
         chosen, annealed = found.annealed
         names = evaluation.AnnealedEvidence._fields
