@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from vae_jax import evaluation
+from vae_jax import evaluation, losses
 
 from .command import entry
 from .command.errors import user_errors
@@ -42,7 +42,9 @@ def main() -> None:
     key = build.purpose_key(jax.random.key(_SEED.value), build.STUDY)
     rows = []
     for gradient, count in itertools.product(estimators, counts):
-        loss = functools.partial(build.BOUNDS[_BOUND.value][0], vae=subject.vae, gradient=gradient, num_samples=count)
+        bound = gradients.of_name(_BOUND.value)
+        estimator = {"bound": bound, "gradient": gradient, "num_samples": count}
+        loss = functools.partial(losses.negative_bound, vae=subject.vae, **estimator)
         with user_errors():
             report = evaluation.gradient_report(
                 loss,

@@ -85,10 +85,10 @@ def main(config: Config) -> None:
     if _WANDB.value is not None:
         import_wandb()
     folder = Path(_WORKDIR.value)
-    split = {"split_rule": workdir.read_stored(folder).split_rule} if (folder / workdir.CONFIG).exists() else {}
+    stored = workdir.as_stored(folder)
     with user_errors():
-        experiment = build.build(config, data_dir=_DATA_DIR.value, data_path=_DATA_PATH.value, **split)
-        build.check(config, experiment, num_devices=len(devices))
+        experiment = build.build(config, data_dir=_DATA_DIR.value, data_path=_DATA_PATH.value, **stored)
+        about = build.check(config, experiment, num_devices=len(devices))
         if config.init_from is not None and not (folder / workdir.CONFIG).exists():
             scores.load_params(Path(config.init_from), experiment.vae)  # before anything is written
     if _STUCK_AFTER.value > 0:
@@ -99,6 +99,8 @@ def main(config: Config) -> None:
             print(json_files.to_text(summary, indent=2))
             print(f"{folder} holds a finished run of this config; nothing to do")
         return
+    if first:
+        print(*about, sep="\n", flush=True)
     claim = workdir.claimed(folder, config, experiment.fingerprint) if first else contextlib.nullcontext()
     with claim as claimed:
         parallel.wait_for_all("claimed")

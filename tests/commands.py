@@ -40,7 +40,7 @@ _QUICK = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_spl
 # A model and a run small enough that start-up is most of the time.
 SMALL = (
     "--config=experiments/configs/digits.py",
-    "--config.model.hidden=(16,)",
+    "--config.model.network=mlp(hidden=(16,))",
     "--config.model.latent_dim=2",
     "--config.training.num_steps=60",
     "--config.training.log_every=10",

@@ -33,8 +33,8 @@ ARGUMENTS = {
     "--config.training.learning_rate=high": ("--config.training.learning_rate=high: expected a number",),
     "--config.training.learning_rate=nan": ("training.learning_rate", "nan"),
     "--config.training.clip_norm=high": ("--config.training.clip_norm=high: expected a number, or None",),
-    "--config.model.hidden=(abc,)": ("--config.model.hidden=(abc,): expected whole numbers, as in (200, 200)",),
-    "--config.model.hidden=(3, 4.5)": ("--config.model.hidden=(3, 4.5): expected whole numbers",),
+    "--config.model.latent_dim=(abc,)": ("--config.model.latent_dim=(abc,): expected whole numbers, as in (200, 200)",),
+    "--config.model.latent_dim=(3, 4.5)": ("--config.model.latent_dim=(3, 4.5): expected whole numbers",),
     "--config.model.data_bias=maybe": ("--config.model.data_bias=maybe: expected true or false",),
 }
 
@@ -107,22 +107,31 @@ CONFIGS = {
     ("training.optimizer", "adamm"): "'adam'",
     ("training.schedule", "cosin"): "'cosine'",
     ("loss.num_samples", 0): "loss.num_samples",
-    ("loss.beta", math.inf): "loss.beta",
-    ("loss.free_bits", -0.5): "loss.free_bits",
+    ("loss.beta", "inf"): "beta must be at least 0 and finite",
+    ("loss.beta", 0.5): "loss.beta must be of type str",
+    ("loss.regularizers", "free_bits(-0.5)"): "minimum must be at least 0 nats",
+    ("loss.regularizers", "free_bit(0.5)"): "'free_bits'",
+    ("loss.regularizers", "free_bits(0.5, beta=2)"): "no argument 'beta'",
+    ("loss.regularizers", "free_bits(0.1) + free_bits(0.2)"): "once",
     ("loss.bound", "elboo"): "'elbo'",
+    ("loss.bound", "renyi"): "alpha must be given",
     ("loss.gradient", "path"): "'pathwise'",
     ("loss.kl", "analytical"): "'analytic'",
-    ("loss.beta_schedule", "cyclic"): "'cyclical'",
-    ("loss.beta_schedule", "linear"): "anneal_steps",
-    ("model.latent_dim", 0): "model.latent_dim",
-    ("model.hidden", (20, 0)): "model.hidden",
-    ("model.hidden", (20, 3.5)): "model.hidden",
-    ("model.scale", 0.0): "model.scale",
+    ("loss.beta", "cyclic(9)"): "'cyclical'",
+    ("loss.beta", "linear"): "anneal_steps must be given",
+    ("model.latent_dim", (0,)): "model.latent_dim",
+    ("model.network", "mlp(hidden=(20, 0))"): "hidden must be of whole numbers",
+    ("model.network", "mlp(width=3)"): r"no argument 'width'.*mlp\(hidden=\(200, 200\), activation=tanh\)",
+    ("model.network", "mlp(hidden=[x for x in y])"): "no literal",
+    ("model.network", "nowhere.nets:tower(width=64)"): "nowhere.nets cannot be imported",
     ("model.network", "mpl"): "'mlp'",
-    ("model.activation", "rellu"): "'relu'",
+    ("model.network", "mlp(activation=rellu)"): "'relu'",
     ("model.posterior", "diag"): "'diagonal'",
     ("model.likelihood", "bernouli"): "'bernoulli'",
+    ("model.likelihood", "normal(scale=0.0)"): "scale must be a finite number above 0",
     ("model.prior", "standard"): "'standard_normal'",
+    ("model.prior", "vamp(4001)"): "begins at 4001 examples of the data, and there are 4000",
+    ("model.compute_dtype", "float16"): "'bfloat16'",
     ("data.name", "digits5k"): "'digits_5k'",
     ("data.path", "no/images.npy"): "data.path no/images.npy does not exist",
     ("data.image_size", 28): "data.image_size",
@@ -178,14 +187,14 @@ def test_a_path_and_raw_files_of_a_named_data_set_are_refused_together():
 
 def test_free_bits_on_a_posterior_that_does_not_factorise_is_refused_before_training():
     settings = digits.get_config()
-    settings.model.posterior, settings.loss.free_bits = "full", 0.1
+    settings.model.posterior, settings.loss.regularizers = "full", "free_bits(0.1)"
     with pytest.raises(ValueError, match="factorise"):
         check(settings)
 
 
 def test_microbatches_with_free_bits_are_refused_before_training():
     settings = digits.get_config()
-    settings.training.microbatches, settings.loss.free_bits = 2, 0.1
+    settings.training.microbatches, settings.loss.regularizers = 2, "free_bits(0.1)"
     with pytest.raises(ValueError, match="functions of the whole batch"):
         check(settings)
 

@@ -96,7 +96,7 @@ def test_a_save_that_fails_half_way_ends_a_run_with_one_message(tmp_path):
 )
 def test_the_parameters_of_no_such_model_are_no_beginning(trained, tmp_path, run, named):
     """Nothing is written."""
-    other = (*commands.SMALL, "--config.model.hidden=(17,)", f"--workdir={tmp_path / 'run'}")
+    other = (*commands.SMALL, "--config.model.network=mlp(hidden=(17,))", f"--workdir={tmp_path / 'run'}")
     with pytest.raises(UserError, match=named):
         commands.call("train", *other, f"--init_from={trained if run == 'trained' else tmp_path / run}")
     assert not (tmp_path / "run").exists()

@@ -117,7 +117,7 @@ def test_metadata_is_what_was_given_with_the_versions_that_wrote_it(checkpoints)
     metadata = checkpoints.metadata(STEP)
     commit = metadata.pop("commit")
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", commit)
-    about = {"format_version": 2, "step": STEP, "run_id": None, "score": None}
+    about = {"format_version": json_files.FORMAT_VERSION, "step": STEP, "run_id": None, "score": None}
     assert metadata == {**METADATA, **about, "versions": versions}
 
 

@@ -150,7 +150,7 @@ def test_colours_are_never_binarised(tmp_path, binarization):
 def test_the_ways_out_of_binarised_colours_are_legal(tmp_path):
     for options in ({"binarization": "none"}, {"channels": 1}):
         settings = of_file(digits.get_config(), COLOUR, tmp_path, **options)
-        settings.model.likelihood = "gaussian_shared"
+        settings.model.likelihood = "normal(learn=shared)"
         build.build(settings, data_dir=None)
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from experiments import train
 from experiments.command import flags
-from experiments.run import build
 from experiments.run.config import Config, describe
 from tests.commands import ROOT
-from vae_jax import data, losses, networks, parallel, training
+from vae_jax import data, losses, parallel, training
+from vae_jax.networks.assemble import COMPUTE_DTYPES
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = [*PAGES, *sorted((ROOT / "experiments").rglob("*.py")), ROOT / "launch.sh"]
@@ -43,15 +43,8 @@ def test_every_legal_combination_of_bound_and_gradient_has_its_mark(generate):
 
 NAMES = {
     "data.binarization": data.BINARIZATIONS,
-    "model.network": networks.NETWORKS,
-    "model.activation": networks.ACTIVATIONS,
-    "model.posterior": networks.POSTERIORS,
-    "model.prior": networks.PRIORS,
-    "model.likelihood": networks.LIKELIHOODS,
-    "loss.bound": build.BOUNDS,
-    "loss.beta_schedule": training.BETA_SCHEDULES,
+    "model.compute_dtype": COMPUTE_DTYPES,
     "training.schedule": training.LEARNING_RATE_SCHEDULES,
-    "training.optimizer": training.OPTIMIZERS,
     "parallel.backend": parallel.BACKENDS,
 }
 

@@ -34,7 +34,7 @@ from experiments.configs import digits
 def get_config():
     config = digits.get_config()
     config.data.binarization = "none"
-    config.model.likelihood = "gaussian_shared"
+    config.model.likelihood = "normal(learn=shared)"
     config.training.average_decay = None
     config.evaluation.num_examples = 60
     return config
@@ -240,7 +240,7 @@ def test_an_average_that_the_run_does_not_keep_is_refused(copied):
 @pytest.fixture(scope="module")
 def config():
     config = digits.get_config()
-    config.model.hidden, config.model.latent_dim = (4,), 2
+    config.model.network, config.model.latent_dim = "mlp(hidden=(4,))", (2,)
     config.evaluation.num_examples, config.evaluation.num_samples = 6, 2
     return config
 
@@ -445,12 +445,12 @@ def test_every_figure_of_a_density_of_grey_images_is_marked():
 
 @pytest.mark.parametrize(
     ("binarization", "likelihood", "marked"),
-    [("none", "bernoulli", True), ("dynamic", "bernoulli", False), ("none", "gaussian", False)],
+    [("none", "bernoulli", True), ("dynamic", "bernoulli", False), ("none", "normal", False)],
 )
 def test_grey_images_under_a_bernoulli_likelihood_are_noticed(binarization, likelihood, marked):
     config = digits.get_config()
     config.data.binarization, config.model.likelihood = binarization, likelihood
-    config.model.hidden, config.model.latent_dim = (4,), 2
+    config.model.network, config.model.latent_dim = "mlp(hidden=(4,))", (2,)
     experiment = build.build(config, data_dir=None)
     remark = scores.not_a_density(experiment, experiment.vae.init(jax.random.key(0)))
     assert remark.startswith("not a density: x is grey") == marked

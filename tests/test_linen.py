@@ -9,7 +9,7 @@ from flax import nnx
 
 from vae_jax import losses, networks
 from vae_jax.distributions import Bernoulli, DiagonalNormal
-from vae_jax.networks.linen import check_module
+from vae_jax.networks.whole import check_module
 
 
 class Encoder(nn.Module):

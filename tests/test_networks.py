@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from vae_jax import losses, networks
+from vae_jax import expressions, losses, networks
 from vae_jax.distributions import MultivariateNormal, kl_divergence, standard_normal
-from vae_jax.networks.heads import PosteriorHead
+from vae_jax.likelihoods import normal
+from vae_jax.posteriors import POSTERIORS
 
 IMAGE = (4, 5, 2)
 SMALL = {"mlp": {"hidden": (6, 5)}, "conv": {"hidden": (3,)}}
@@ -19,7 +20,7 @@ PIXELS = np.random.default_rng(0).uniform(0.05, 0.95, size=IMAGE).astype(np.floa
 
 
 def build(network: str, **options):
-    return networks.NETWORKS[network](**{"event_shape": IMAGE, "latent_dim": 3, **SMALL[network], **options})
+    return getattr(networks, network)(**{"event_shape": IMAGE, "latent_dim": 3, **SMALL[network], **options})
 
 
 def drawn_params(vae):
@@ -53,7 +54,7 @@ class TestCaching:
             np.testing.assert_allclose(value, scipy.stats.norm.logpdf(z).sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("likelihood", networks.LIKELIHOODS)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "normal", "normal(learn=shared)", "normal(learn=each)"])
 @pytest.mark.parametrize(
     ("network", "event_shape"),
     [("mlp", (9,)), ("mlp", (3, 4, 2)), ("conv", (28, 28, 1)), ("conv", (7, 5, 3)), ("conv", (1, 1, 1))],
@@ -135,36 +136,36 @@ def test_weights_start_glorot_uniform_and_biases_at_zero():
 
 
 @pytest.mark.parametrize(
-    ("network", "likelihood"),
-    [("mlp", "gaussian"), ("mlp", "gaussian_shared"), ("mlp", "gaussian_per_pixel"), ("conv", "gaussian_per_pixel")],
+    ("network", "learn"),
+    [("mlp", "fixed"), ("mlp", "shared"), ("mlp", "each"), ("conv", "each")],
 )
-def test_gaussian_likelihoods_start_with_the_scale_asked_for(network, likelihood):
+def test_gaussian_likelihoods_start_with_the_scale_asked_for(network, learn):
     """E5: at z = 0, where only biases act."""
-    vae = build(network, likelihood=likelihood, scale=0.2, output_mean=PIXELS)
+    vae = build(network, likelihood=normal(scale=0.2, learn=learn), output_mean=PIXELS)
     p = vae.decode(drawn_params(vae), jnp.zeros(3))
     np.testing.assert_allclose(np.broadcast_to(p.scale, IMAGE), np.full(IMAGE, 0.2), rtol=1e-5)
 
 
 def test_a_fixed_scale_gives_the_squared_error_over_twice_the_variance_plus_a_constant():
     """E5: −log p(x|z) = Σ (x − μ(z))²/(2σ²) + n log σ + (n/2) log 2π."""
-    vae = build("mlp", likelihood="gaussian", scale=0.2)
+    vae = build("mlp", likelihood="normal(scale=0.2)")
     p = vae.decode(drawn_params(vae), jnp.asarray([0.3, -1.0, 2.0]))
     squared_error = np.sum((PIXELS - np.asarray(p.mean, np.float64)) ** 2)
     constant = PIXELS.size * (math.log(0.2) + 0.5 * math.log(2 * math.pi))
     np.testing.assert_allclose(-p.log_prob(jnp.asarray(PIXELS)), squared_error / (2 * 0.2**2) + constant, rtol=1e-5)
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_shared", "gaussian_per_pixel"])
-def test_the_loss_reports_the_scale_in_force(likelihood):
+@pytest.mark.parametrize("learn", ["fixed", "shared", "each"])
+def test_the_loss_reports_the_scale_in_force(learn):
     """E5: `terms.scale` is the root mean square of σ over pixels and samples."""
-    vae = build("mlp", likelihood=likelihood, scale=0.2)
+    vae = build("mlp", likelihood=normal(scale=0.2, learn=learn))
     params = drawn_params(vae)
-    if likelihood == "gaussian_shared":
-        params["decoder"]["LikelihoodHead_0"]["log_scale"] = jnp.log(0.7)
+    if learn == "shared":
+        params["likelihood"]["log_scale"] = jnp.log(0.7)
     loss = lambda key: losses.negative_elbo(params, key, jnp.asarray(PIXELS), vae=vae, num_samples=2)
     _, terms = jax.jit(loss)(jax.random.key(1))
     scales = [np.broadcast_to(vae.decode(params, z).scale, IMAGE).astype(np.float64) for z in terms.z]
-    exact = {"gaussian": 0.2, "gaussian_shared": 0.7 + 1e-3}.get(likelihood)
+    exact = {"fixed": 0.2, "shared": 0.7 + 1e-3}.get(learn)
     np.testing.assert_allclose(terms.scale, np.sqrt(np.mean(np.square(scales))), rtol=1e-5)
     if exact is None:
         assert np.std(scales) > 0.01
@@ -204,9 +205,12 @@ def test_a_full_posterior_of_one_latent_has_no_correlations():
         ({"hidden": (200, 0)}, "hidden must be of whole numbers of at least 1"),
         ({"latent_dim": 0}, "latent_dim must be of whole numbers"),
         ({"event_shape": (28, 0, 1)}, "event_shape must be of whole numbers"),
-        ({"likelihood": "gaussian", "scale": 0.0}, "scale must be a finite number above 0.0, got 0.0"),
-        ({"likelihood": "gaussian", "scale": math.inf}, "scale must be a finite number"),
-        ({"likelihood": "gaussian_shared", "scale": 1e-4}, "scale must be a finite number above 0.001"),
+        ({"likelihood": "normal(scale=0.0)"}, "scale must be a finite number above 0.0, got 0.0"),
+        ({"likelihood": "normal(scale=inf)"}, "scale must be a finite number"),
+        ({"likelihood": "normal(scale=1e-4, learn=shared)"}, "scale must be a finite number above 0.001"),
+        ({"examples": np.zeros((7, 3))}, "examples must have the event shape"),
+        ({"prior": "vamp(8)", "examples": np.zeros((7, *IMAGE))}, r"vamp\(8\) begins at 8 examples"),
+        ({"latent_dim": (2, 3), "posterior": "full"}, "full is over a vector z"),
         ({"input_mean": np.zeros(3)}, "must have the event shape"),
         ({"output_mean": np.zeros((4, 5))}, "must have the event shape"),
     ],
@@ -219,7 +223,8 @@ def test_a_wrong_argument_is_refused_with_the_legal_ones(network, options, messa
 
 @pytest.mark.usefixtures("no_annotations")
 @pytest.mark.parametrize(
-    ("options", "message"), [({"event_shape": (28, 28)}, "conv needs images"), ({"hidden": ()}, "at least one layer")]
+    ("options", "message"),
+    [({"event_shape": (28, 28)}, "conv needs images"), ({"hidden": ()}, "hidden must hold at least 1 number")],
 )
 def test_convolutions_need_an_image_and_a_layer(options, message):
     with pytest.raises(ValueError, match=message):
@@ -229,12 +234,11 @@ def test_convolutions_need_an_image_and_a_layer(options, message):
 @pytest.mark.parametrize("posterior", ["diagonal", "full"])
 def test_a_log_variance_below_what_a_float_holds_leaves_the_kl_its_gradient(posterior):
     """∂KL/∂log σ² = (σ² − 1)/2 in each dimension; σ stays positive."""
-    head = PosteriorHead(2, posterior)
-    params = head.init(jax.random.key(0), jnp.zeros(3))
+    family = expressions.make(posterior, POSTERIORS)
 
     def kl(log_variance):
-        layers = params["params"] | {"log_variance": params["params"]["log_variance"] | {"bias": log_variance}}
-        return kl_divergence(head.apply({"params": layers}, jnp.zeros(3)), standard_normal(2))
+        numbers = {"mean": jnp.zeros(2), "log_variance": log_variance, "below_diagonal": jnp.zeros(1)}
+        return kl_divergence(family.build({}, numbers, (2,), None), standard_normal(2))
 
     value, gradient = jax.value_and_grad(kl)(jnp.full(2, -300.0))
     assert 160 < value < 300

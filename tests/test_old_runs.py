@@ -30,7 +30,7 @@ def test_a_finished_run_has_the_figures_that_it_had(old):
     step, params = scores.load_weights(
         experiment, old / "finished", checkpoint="best", weights=scores.evaluated_weights(config)
     )
-    summary = workdir.finished(old / "finished", config, {})
+    summary = workdir.finished(old / "finished", config, experiment.fingerprint)
     found = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)._asdict()
     assert step == summary["step"]
     for name, expected in summary["test"].items():
@@ -41,7 +41,7 @@ def test_a_finished_run_has_the_figures_that_it_had(old):
 def test_a_run_is_loaded_as_a_model(old, name, step):
     vae, params, config = runs.load(old / name, checkpoint=step)
     prior = vae.prior(params)
-    assert prior.event_shape == (config.model.latent_dim,)
+    assert prior.event_shape == tuple(config.model.latent_dim)
     assert vae.decode(params, jnp.zeros(2)).mean.shape == (28, 28, 1)
 
 

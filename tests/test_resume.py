@@ -125,7 +125,7 @@ def test_a_checkpoint_of_another_model_is_refused(trained, tmp_path):
     shutil.copytree(trained, other)
     (other / "summary.json").unlink()
     config = json.loads((other / "config.json").read_text())
-    config["model"]["hidden"] = [17]
+    config["model"]["network"] = "mlp(hidden=(17,))"
     (other / "config.json").write_text(json.dumps(config))
     for arguments in (("train", "--stuck_after=0"), ("evaluate",)):
         with pytest.raises(UserError, match=rf"{re.escape(str(other))}/checkpoints/60 does not fit this model"):
@@ -152,7 +152,7 @@ def small(num_steps: int, **changes: str) -> tuple:
     """A config of so many steps, and what it builds."""
     tiny = {
         "model.latent_dim": "2",
-        "model.hidden": "(2,)",
+        "model.network": "mlp(hidden=(2,))",
         "training.schedule": "constant",
         "training.num_steps": str(num_steps),
         "training.log_every": "10",

@@ -14,7 +14,12 @@ from experiments.run import build, workdir
 from tests import commands
 from tests.own_files import GREY, save_npy
 
-SMALL = {"model.latent_dim": 2, "model.hidden": "(2,)", "training.batch_size": 2, "evaluation.num_examples": 2}
+SMALL = {
+    "model.latent_dim": 2,
+    "model.network": "mlp(hidden=(2,))",
+    "training.batch_size": 2,
+    "evaluation.num_examples": 2,
+}
 
 
 def arguments(folder: Path, *more: str) -> list[str]:

@@ -49,7 +49,7 @@ def write_run(workdir: Path, event_shape: tuple[int, ...], **model: Any) -> None
     keeps_average = model["likelihood"] == "bernoulli"
     config = Config(
         data=Data(binarization="none"),
-        model=Model(latent_dim=3, hidden=(8,), data_bias=True, **model),
+        model=Model(latent_dim=(3,), network="mlp(hidden=(8,))", data_bias=True, **model),
         training=Training(average_decay=0.9 if keeps_average else None),
     )
     with claimed(workdir, config, {}):
@@ -61,8 +61,8 @@ def write_run(workdir: Path, event_shape: tuple[int, ...], **model: Any) -> None
     state = state._replace(average=larger(2) if keeps_average else None)
     run_id = read_stored(workdir).run_id
     with training.Checkpoints(workdir / "checkpoints", run_id=run_id) as checkpoints:
-        metadata = {"config": to_dict(config), "event_shape": event_shape, "data_mean": mean.ravel().tolist()}
-        checkpoints.save(state, metadata)
+        metadata = {"config": to_dict(config), "event_shape": event_shape}
+        checkpoints.save(state, metadata, constants={"data_mean": mean})
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def folder(tmp_path_factory) -> Path:
     """Two runs, and one that was stopped before its first checkpoint."""
     folder = tmp_path_factory.mktemp("sample")
     write_run(folder / "grey", (6, 5, 1), likelihood="bernoulli")
-    write_run(folder / "colour", (4, 5, 3), likelihood="gaussian", scale=0.3)
+    write_run(folder / "colour", (4, 5, 3), likelihood="normal(scale=0.3)")
     with claimed(folder / "no_checkpoint", Config(), {}):
         pass
     (folder / "no_checkpoint" / "checkpoints").mkdir()

@@ -30,12 +30,17 @@ class Role(NamedTuple):
     parts: Mapping[str, Callable[..., Any]]
 
 
-def make(value: Any, role: Role) -> Any:
+def make(value: Any, role: Role, **later: Any) -> Any:
     """Returns the part that an expression describes; a part itself is returned as it is.
 
     An expression is a name of the role's table, with literal arguments in parentheses or without: "vamp(500)". A bare
     name among the arguments is a text, and a part where the argument is one. "module:name" before the arguments, or
     without any, is a function, or a part, of one's own.
+
+    Args:
+      value: the expression, or a part.
+      role: of the part.
+      **later: arguments that the expression leaves to the caller.
 
     Raises:
       ValueError: naming the nearest name and the signature, for an unknown part or argument, an argument that is no
@@ -46,11 +51,11 @@ def make(value: Any, role: Role) -> Any:
         if isinstance(value, role.kind):
             return value
         raise TypeError(f"the {role.name} must be an expression or a {_kinds(role)}, got {value!r:.100}")
-    part = parse(value, role)
+    part = parse(value, role, later=tuple(later))
     if not isinstance(part, functools.partial):
         return part
     with _naming(role, value):
-        made = part()
+        made = part(**later)
     if not isinstance(made, role.kind):
         raise ValueError(f"{role.name} {value!r}: it returned a {type(made).__name__}, not a {_kinds(role)}")
     return made

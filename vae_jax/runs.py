@@ -1,55 +1,75 @@
 """A finished run as (vae, params, config)."""
 
-import inspect
 import math
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 from ml_collections import FrozenConfigDict
 
+from .migration import migrate_config
 from .model import VAE, Params
-from .names import check_name
-from .networks import NETWORKS
+from .networks import assemble
 from .training import Checkpoints, json_files
 
-# What a checkpoint tells of its model; the types, for `Checkpoints.metadata`.
-MODEL_FIELDS: dict[str, Any] = {"config": dict, "event_shape": list[int], "data_mean": list[float]}
+_FIELDS: dict[str, Any] = {"config": dict, "event_shape": list[int], "data_mean": list[float] | None}
 
 
-def build_vae(model: Mapping[str, Any], *, event_shape: tuple[int, ...], data_mean: Float[ArrayLike, "*event"]) -> VAE:
-    """The VAE that the `model` section of a config describes.
+class StoredModel(NamedTuple):
+    """What a checkpoint tells of its model: the run's config, in this version's form, and the training data's mean."""
+
+    config: dict[str, Any]
+    event_shape: tuple[int, ...]
+    data_mean: np.ndarray
+
+
+def build_vae(
+    model: Mapping[str, Any],
+    *,
+    event_shape: tuple[int, ...],
+    data_mean: Float[ArrayLike, "*event"],
+    examples: ArrayLike | None = None,
+) -> VAE:
+    """Returns the VAE that the `model` section of a config describes.
 
     Args:
-      model: "network", a key of `networks.NETWORKS`, and its arguments; "center_input" and "data_bias" say whether
-        `data_mean` is used as the network's `input_mean` and `output_mean`.
+      model: "network", an expression for the encoder's body, which the decoder mirrors; "latent_dim", the shape of z;
+        "posterior", "prior", "likelihood" and "compute_dtype", as in `networks.assemble`; "center_input" and
+        "data_bias" say whether `data_mean` is used as its `input_mean` and `output_mean`.
       event_shape: the shape of one example.
       data_mean: the training data's mean, of `event_shape`.
+      examples: of the data, at which a prior may begin.
 
     Raises:
-      ValueError: for an unknown name, with the nearest, or an illegal size.
+      ValueError: for an unknown part or argument, with the nearest, parts that do not go together, or a field that is
+        absent or unknown.
     """
     options = dict(model)
-    network, center_input, data_bias = (options.pop(name, None) for name in ("network", "center_input", "data_bias"))
-    check_name(network, "network", NETWORKS)
-    arguments = inspect.signature(NETWORKS[network]).parameters
-    for name in options:
-        if name not in arguments:
-            raise ValueError(f"model.{name} is a field that this version of vae_jax does not have")
-    for name, argument in arguments.items():
-        if argument.default is argument.empty and name not in ("event_shape", *options):
+    center_input, data_bias = (options.pop(name, None) for name in ("center_input", "data_bias"))
+    for name in ("network", "latent_dim"):
+        if name not in options:
             raise ValueError(f"model.{name} is absent")
-    return NETWORKS[network](
+    network, latent_dim = options.pop("network"), options.pop("latent_dim")
+    for name in options:
+        if name not in _PARTS:
+            raise ValueError(f"model.{name} is a field that this version of vae_jax does not have")
+    return assemble(
+        encoder=network,
+        latent_shape=tuple(latent_dim),
         event_shape=event_shape,
         input_mean=data_mean if center_input else None,
         output_mean=data_mean if data_bias else None,
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()},
+        examples=examples,
+        **options,
     )
+
+
+_PARTS = ("posterior", "prior", "likelihood", "compute_dtype")
 
 
 def load(
@@ -70,20 +90,28 @@ def load(
     """
     with open_checkpoints(workdir) as checkpoints:
         step = choose(checkpoints, checkpoint)
-        metadata = checkpoints.metadata(step, **MODEL_FIELDS)
-        where = f"the checkpoint {checkpoints.directory / str(step)}"
-        event_shape, data_mean = tuple(metadata["event_shape"]), np.asarray(metadata["data_mean"])
-        if min(event_shape, default=1) < 1 or data_mean.size != math.prod(event_shape):
-            raise ValueError(f"{where} is damaged: its data_mean has {data_mean.size} numbers, for {list(event_shape)}")
-        model = metadata["config"].get("model")
-        if not isinstance(model, dict):
-            raise ValueError(f"{where} is damaged: its config has no model")
+        stored, where = stored_model(checkpoints, step), f"the checkpoint {checkpoints.directory / str(step)}"
         try:
-            vae = build_vae(model, event_shape=event_shape, data_mean=data_mean.reshape(event_shape))
+            vae = build_vae(stored.config["model"], event_shape=stored.event_shape, data_mean=stored.data_mean)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where} holds a model that cannot be built: {error}") from error
         params = checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)), average=average)
-    return vae, params, FrozenConfigDict(metadata["config"])
+    return vae, params, FrozenConfigDict(stored.config)
+
+
+def stored_model(checkpoints: Checkpoints, step: int) -> StoredModel:
+    """Returns what a checkpoint tells of its model; raises `ValueError` where it is damaged."""
+    metadata, where = checkpoints.metadata(step, **_FIELDS), f"the checkpoint {checkpoints.directory / str(step)}"
+    # Before version 3 of the format the mean was among the metadata.
+    data_mean = checkpoints.constants(step).get("data_mean", metadata["data_mean"])
+    event_shape = tuple(metadata["event_shape"])
+    if data_mean is None or min(event_shape, default=1) < 1 or np.size(data_mean) != math.prod(event_shape):
+        found = "no data_mean" if data_mean is None else f"a data_mean of {np.size(data_mean)} numbers"
+        raise ValueError(f"{where} is damaged: it has {found}, for {list(event_shape)}")
+    config = migrate_config(metadata["config"])
+    if not isinstance(config.get("model"), dict):
+        raise ValueError(f"{where} is damaged: its config has no model")
+    return StoredModel(config, event_shape, np.asarray(data_mean, float).reshape(event_shape))
 
 
 def open_checkpoints(workdir: str | Path) -> Checkpoints:

@@ -22,7 +22,7 @@ _EPOCH = 50_000 // 128
 def get_config() -> Config:
     return Config(
         data=Data(name="binarized_mnist", binarization="none"),
-        model=Model(latent_dim=20, hidden=(500,), activation="relu"),
+        model=Model(network="mlp(hidden=(500,), activation=relu)", latent_dim=(20,)),
         loss=Loss(bound="elbo"),
         training=Training(
             batch_size=128,

@@ -18,12 +18,9 @@ def get_config() -> Config:
     return Config(
         data=Data(name="cifar10", binarization="none"),
         model=Model(
-            network="conv",
-            latent_dim=128,
-            hidden=(32, 64, 128),
-            activation="relu",
-            likelihood="gaussian_shared",
-            scale=0.1,
+            network="conv(hidden=(32, 64, 128), activation=relu)",
+            latent_dim=(128,),
+            likelihood="normal(scale=0.1, learn=shared)",
             center_input=True,
             data_bias=True,
         ),

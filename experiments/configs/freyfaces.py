@@ -20,11 +20,9 @@ def get_config() -> Config:
     return Config(
         data=Data(name="freyfaces", binarization="none"),
         model=Model(
-            latent_dim=10,
-            hidden=(200,),
-            activation="tanh",
-            likelihood="gaussian_shared",
-            scale=0.1,
+            network="mlp(hidden=(200,), activation=tanh)",
+            latent_dim=(10,),
+            likelihood="normal(scale=0.1, learn=shared)",
             center_input=True,
             data_bias=True,
         ),

@@ -20,7 +20,9 @@ from experiments.run.config import Config, Data, Loss, Model, Training
 def get_config() -> Config:
     return Config(
         data=Data(name="mnist", binarization="dynamic"),
-        model=Model(latent_dim=50, hidden=(200, 200), activation="tanh", center_input=True, data_bias=True),
+        model=Model(
+            network="mlp(hidden=(200, 200), activation=tanh)", latent_dim=(50,), center_input=True, data_bias=True
+        ),
         loss=Loss(bound="elbo"),
         training=Training(
             batch_size=100,

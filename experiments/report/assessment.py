@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax import data, evaluation
+from vae_jax import data, evaluation, training
 from vae_jax.distributions import DiagonalNormal
 
 from ..run import build, scores
@@ -111,11 +111,13 @@ def _latents(subject: Subject) -> evaluation.LatentStatistics:
 def _collapse(subject: Subject, found: Assessment) -> evaluation.CollapseDiagnosis:
     if found.latents is None:
         raise ValueError(f"the latents are not known: {found.reasons['latents']}")
-    options, scale = subject.config.loss, _shared_scale(subject.experiment.vae, subject.params)
+    options, scale = subject.config, _shared_scale(subject.experiment.vae, subject.params)
+    beta = training.beta_schedule(options.loss.beta)
+    first, last = (float(np.asarray(beta(step))) for step in (0, options.training.num_steps))
     return evaluation.diagnose_collapse(
         found.latents,
-        annealed=options.beta_schedule != "constant",
-        beta=options.beta,
+        annealed=first < last,
+        beta=last,
         xs=None if scale is None else _latent_examples(subject)[1],
         scale=scale,
     )

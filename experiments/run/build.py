@@ -12,27 +12,15 @@ import numpy as np
 import optax
 from jaxtyping import ArrayLike
 
-from vae_jax import VAE, data, losses, parallel, runs, training
+from vae_jax import VAE, data, expressions, losses, parallel, runs, training
 from vae_jax.data import Dataset
+from vae_jax.distributions import is_reparameterized
 from vae_jax.keys import example_keys
 from vae_jax.names import check_name
+from vae_jax.priors import PRIORS
 
+from . import size as size_of
 from .config import Config, Loss, Training, to_dict
-
-_ESTIMATED = ("num_samples", "gradient", "baseline")
-# Each bound's loss, and the fields of the config's `loss` that are its arguments.
-BOUNDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
-    "elbo": (losses.negative_elbo, (*_ESTIMATED, "kl", "beta")),
-    "iwae": (losses.negative_iwae, _ESTIMATED),
-    "renyi": (losses.negative_renyi, (*_ESTIMATED, "alpha")),
-    "miwae": (losses.negative_miwae, (*_ESTIMATED, "num_groups")),
-    "piwae": (losses.negative_piwae, (*_ESTIMATED, "num_groups")),
-    "ciwae": (losses.negative_ciwae, (*_ESTIMATED, "elbo_weight")),
-    "wake_sleep": (losses.negative_wake_sleep, ("num_samples", "phi")),
-    "thermodynamic": (losses.negative_thermodynamic, ("num_samples",)),
-}
-# What belongs to β, which the ELBO alone has.
-_OF_BETA = ("beta_schedule", "beta_anneal_steps", "beta_cycles", "free_bits")
 
 # The keys of commands: each purpose folds its own number into the key of the seed.
 INIT, TRAINING, VALIDATION, TEST, FIGURES, EVALUATION, SAMPLES, STUDY, ORACLE = range(9)
@@ -60,13 +48,16 @@ class Experiment(NamedTuple):
         Where binarisation is dynamic, an image has one draw, which belongs to the data set: it is the same for every
         seed.
         """
-        images = getattr(self.dataset, split).images[rows]
-        key = jax.random.wrap_key_data(jnp.array(_OBSERVATIONS, jnp.uint32), impl="threefry2x32")
-        return self.observe(example_keys(key, _SPLITS.index(split), jnp.asarray(rows)), images)[1]
+        return _observed(self.observe, self.dataset, split, rows)
 
 
 def build(
-    config: Config, *, data_dir: str | None, data_path: str | None = None, split_rule: str = "content"
+    config: Config,
+    *,
+    data_dir: str | None,
+    data_path: str | None = None,
+    split_rule: str = "content",
+    data_mean: np.ndarray | None = None,
 ) -> Experiment:
     """Loads the data and builds the model.
 
@@ -75,6 +66,7 @@ def build(
       data_dir: where TFDS keeps its data sets.
       data_path: where the data of `config.data.path` now are.
       split_rule: how one's own data are divided, as by `data.load`.
+      data_mean: of the training data, as the run has it; by default it is computed.
 
     Raises:
       FileNotFoundError: for data that are neither there nor to be had.
@@ -94,20 +86,19 @@ def build(
         raise ValueError(
             f"{dataset.name} holds colour pictures, and data.binarization={binarization!r} would make each channel of "
             "a pixel black or white at random. Use --config.data.binarization=none with "
-            "--config.model.likelihood=gaussian_shared for colours, or --config.data.channels=1 for grey"
+            "--config.model.likelihood='normal(learn=shared)' for colours, or --config.data.channels=1 for grey"
         )
     if config.evaluation.num_examples is not None:
         validation, test = (_spread(s, config.evaluation.num_examples) for s in (dataset.validation, dataset.test))
         dataset = dataset._replace(validation=validation, test=test)
-    data_mean = _mean(dataset.train.images)
+    data_mean = _mean(dataset.train.images) if data_mean is None else data_mean
     if binarization == "fixed":
         dataset = _binarized(dataset)
-    vae = runs.build_vae(to_dict(config)["model"], event_shape=dataset.event_shape, data_mean=data_mean)
-    if config.loss.free_bits and config.loss.kl == "monte_carlo":
-        raise ValueError(
-            "loss.free_bits floors the exact KL of each dimension; loss.kl='monte_carlo' has no effect on it"
-        )
     observe = jax.jit(functools.partial(observations, config))
+    model, number = to_dict(config)["model"], expressions.make(config.model.prior, PRIORS).num_examples
+    rows = data.spread_rows(len(dataset.train.images), number)
+    examples = _observed(observe, dataset, "train", rows) if number else None
+    vae = runs.build_vae(model, event_shape=dataset.event_shape, data_mean=data_mean, examples=examples)
     return Experiment(dataset, about, data_mean, vae, jax.random.key(config.seed), observe)
 
 
@@ -121,39 +112,60 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     Binarisation happens inside, with keys split from those of the noise.
 
     Raises:
-      ValueError: for an unknown bound, gradient or schedule.
+      ValueError: for an unknown bound, gradient, schedule or regulariser, or what does not go together.
     """
     options: Loss = config.loss
-    check_name(options.bound, "loss.bound", BOUNDS)
-    bound, names = BOUNDS[options.bound]
-    _check_used(options, (*names, *_OF_BETA) if "beta" in names else names)
-    arguments = {name: getattr(options, name) for name in names}
-    beta = training.beta_schedule(
-        options.beta_schedule,
-        beta=options.beta,
-        anneal_steps=options.beta_anneal_steps,
-        num_cycles=options.beta_cycles,
-    )
+    bound, beta = expressions.make(options.bound, losses.OBJECTIVES), training.beta_schedule(options.beta)
+    regularizers = expressions.split_sum(options.regularizers)
+    for text in regularizers:
+        expressions.make(text, losses.REGULARIZERS, beta=1.0)
+    _check_used(options, bound)
+    if len(regularizers) > 1:
+        raise ValueError(f"loss.regularizers={options.regularizers!r}: free_bits can be there once")
 
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
-        replace, now = None, dict(arguments)
-        if "beta" in now:
-            now["beta"] = jnp.asarray(beta(step))
-            if options.free_bits:
-                replace = losses.free_bits(options.free_bits, beta=now["beta"])
         noise_keys, xs = observations(config, keys, batch)
-        batch_loss = losses.over_batch(bound, replace=replace, axis_name=axis_name)
-        return batch_loss(params, noise_keys, xs, vae=vae, **now)
+        now = jnp.asarray(beta(step))
+        loss = _of_example(options, bound, now, automatic_gradient(vae, params, xs))
+        replace = expressions.make(regularizers[0], losses.REGULARIZERS, beta=now) if regularizers else None
+        return losses.over_batch(loss, replace=replace, axis_name=axis_name)(params, noise_keys, xs, vae=vae)
 
-    return losses.BatchLoss(loss_fn, is_mean=not options.free_bits)
+    return losses.BatchLoss(loss_fn, is_mean=not regularizers)
 
 
-def _check_used(options: Loss, used: tuple[str, ...]) -> None:
+def _of_example(
+    options: Loss, bound: losses.Bound | losses.Objective, beta: jax.Array, automatic: tuple[str, str | None]
+) -> Callable[..., Any]:
+    """Returns the loss of one example, without its VAE; `automatic` are the gradient and baseline of "auto"."""
+    if isinstance(bound, losses.Objective):
+        return functools.partial(bound.loss, num_samples=options.num_samples)
+    gradient, baseline = options.gradient, options.baseline
+    if gradient == "auto":
+        gradient, baseline = automatic[0], automatic[1] if baseline is None and options.num_samples > 1 else baseline
+    estimated = {"num_samples": options.num_samples, "gradient": gradient, "baseline": baseline}
+    if bound.kl is None:
+        return functools.partial(losses.negative_bound, bound=bound, **estimated)
+    kl = options.kl if bound.kl == "auto" else bound.kl
+    return functools.partial(losses.negative_elbo, kl=kl, beta=beta, **estimated)
+
+
+def automatic_gradient(vae: VAE, params: Any, xs: Any) -> tuple[str, str | None]:
+    """Returns gradient and baseline that apply to any bound: along the path where q(z|x) is reparameterised."""
+    q = vae.encode(params, jax.tree.map(lambda leaf: leaf[0], xs))
+    return ("pathwise", None) if is_reparameterized(q) else ("score_function", "leave_one_out")
+
+
+def _check_used(options: Loss, bound: losses.Bound | losses.Objective) -> None:
     """Raises `ValueError` for a field that has been set and that nothing would read."""
+    unread = {"gradient", "baseline", "kl", "beta", "regularizers"}
+    if isinstance(bound, losses.Bound):
+        unread -= {"gradient", "baseline"} if bound.kl is None else unread
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        if field.name not in ("bound", *used) and value != field.default:
+        if field.name in unread and value != field.default:
             raise ValueError(f"loss.{field.name}={value!r} has no effect on loss.bound={options.bound!r}")
+    if options.regularizers and "monte_carlo" in (options.kl, getattr(bound, "kl", None)):
+        raise ValueError("free_bits floors the exact KL of each dimension; kl='monte_carlo' has no effect on it")
 
 
 def observations(config: Config, keys: jax.Array, images: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -178,8 +190,12 @@ def make_optimizer(options: Training) -> optax.GradientTransformation:
     return training.make_optimizer(options.optimizer, schedule, clip_norm=options.clip_norm)
 
 
-def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
-    """Raises `ValueError` for what only data, model and loss together can tell, before anything is written."""
+def check(config: Config, experiment: Experiment, *, num_devices: int) -> list[str]:
+    """Returns lines about the model and the cost of a step, `size.lines`.
+
+    Raises:
+      ValueError: for what only data, model and loss together can tell, before anything is written.
+    """
     size, images = config.training.batch_size, experiment.dataset.train.images
     if size > len(images):
         raise ValueError(
@@ -193,9 +209,17 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> None:
     if config.training.microbatches > 1:
         training.check_microbatches(loss_fn)
     parallel.check_batch_size(size, num_devices, config.training.microbatches)
-    few = images[:2]
-    keys = jax.random.split(purpose_key(experiment.key, INIT), 1 + len(few))
-    jax.eval_shape(lambda keys: loss_fn(experiment.vae.init(keys[0]), keys[1:], few, 0), keys)
+    batch = jax.ShapeDtypeStruct((size, *images.shape[1:]), images.dtype)
+    params = jax.eval_shape(experiment.vae.init, experiment.key)
+    keys = jax.eval_shape(lambda key: jax.random.split(key, size), experiment.key)
+    loss = lambda params, keys, batch: loss_fn(params, keys, batch, jnp.zeros((), jnp.int32))[0]
+    return size_of.lines(config, params, jax.make_jaxpr(jax.value_and_grad(loss))(params, keys, batch).jaxpr)
+
+
+def _observed(observe: Callable[..., Any], dataset: Dataset, split: str, rows: np.ndarray) -> jax.Array:
+    images = getattr(dataset, split).images[rows]
+    key = jax.random.wrap_key_data(jnp.array(_OBSERVATIONS, jnp.uint32), impl="threefry2x32")
+    return observe(example_keys(key, _SPLITS.index(split), jnp.asarray(rows)), images)[1]
 
 
 def _mean(images: np.ndarray | data.StreamedImages) -> np.ndarray:

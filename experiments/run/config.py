@@ -4,13 +4,21 @@ A config file returns a `Config` from `get_config()`; any field can be overridde
 `--config.training.num_steps=20000`.
 """
 
+import contextlib
 import dataclasses
 import math
 import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from vae_jax.training import json_files
+from vae_jax import expressions
+from vae_jax.likelihoods import LIKELIHOODS
+from vae_jax.losses import OBJECTIVES, REGULARIZERS
+from vae_jax.migration import migrate_config
+from vae_jax.networks.bodies import BODIES
+from vae_jax.posteriors import POSTERIORS
+from vae_jax.priors import PRIORS
+from vae_jax.training import BETA_SCHEDULES, OPTIMIZERS, json_files
 
 from ..command.flags import fields
 
@@ -18,6 +26,12 @@ from ..command.flags import fields
 def _field(default: Any, meaning: str, *, legal: str = "") -> Any:
     """Returns a field with what `describe` says about it; its range is in `_AT_LEAST` and `_POSITIVE`."""
     return dataclasses.field(default=default, metadata={"meaning": meaning, "legal": legal})
+
+
+def _expression(role: expressions.Role, *, later: tuple[str, ...] = (), custom: bool = True) -> str:
+    """Returns how the parts of a role are written, one after the other."""
+    names = [expressions.signature(name, function, later=later) for name, function in role.parts.items()]
+    return ", ".join(names + ["module:name(…)"] * custom)
 
 
 # Real annotations and unfrozen classes: the flags read the first to parse overrides, and write to the second.
@@ -49,42 +63,33 @@ class Data:
 
 @dataclasses.dataclass
 class Model:
-    network: str = _field("mlp", "the encoder's and the decoder's kind", legal="mlp, conv")
-    activation: str = _field("tanh", "between layers", legal="elu, gelu, leaky_relu, relu, silu, softplus, tanh")
-    latent_dim: int = _field(50, "the dimension of z")
-    hidden: tuple[int, ...] = _field((200, 200), "units of each encoder layer (channels of conv); the decoder mirrors")
-    posterior: str = _field("diagonal", "the covariance of q(z|x)", legal="diagonal, full")
-    prior: str = _field("standard_normal", "p(z)", legal="standard_normal")
-    likelihood: str = _field(
-        "bernoulli",
-        "p(x|z); σ is fixed, learned and shared, or learned for each pixel",
-        legal="bernoulli, gaussian, gaussian_shared, gaussian_per_pixel",
+    network: str = _field(
+        "mlp(hidden=(200, 200), activation=tanh)", "the encoder; the decoder mirrors it", legal=_expression(BODIES)
     )
-    scale: float = _field(1.0, "σ of a Gaussian likelihood: fixed, or its start")
+    latent_dim: tuple[int, ...] = _field((50,), "the dimension of z, or its shape")
+    posterior: str = _field("diagonal", "q(z|x)", legal=_expression(POSTERIORS))
+    prior: str = _field("standard_normal", "p(z)", legal=_expression(PRIORS))
+    likelihood: str = _field("bernoulli", "p(x|z)", legal=_expression(LIKELIHOODS))
+    compute_dtype: str = _field("float32", "the type in which the networks compute", legal="float32, bfloat16")
     center_input: bool = _field(False, "subtract the training data's mean from the encoder's input")
     data_bias: bool = _field(False, "start with the training data's mean as the decoder's output")
 
 
 @dataclasses.dataclass
 class Loss:
-    bound: str = _field(
-        "elbo",
-        "what is maximised",
-        legal="elbo, iwae, renyi, miwae, piwae, ciwae, wake_sleep, thermodynamic",
+    bound: str = _field("elbo", "what is maximised", legal=_expression(OBJECTIVES))
+    gradient: str = _field(
+        "auto",
+        "the gradient estimator; auto: pathwise where q is reparameterised, else score_function with leave_one_out",
+        legal="auto, and those of docs/estimators.md for the bound",
     )
-    gradient: str = _field("pathwise", "the gradient estimator", legal="those of docs/estimators.md for the bound")
     baseline: str | None = _field(None, "for gradient=score_function", legal="leave_one_out")
     kl: str = _field("auto", "the KL in closed form, or from the samples", legal="auto, analytic, monte_carlo")
     num_samples: int = _field(1, "samples of z for each example, over all groups")
-    num_groups: int = _field(1, "groups of samples, of miwae and piwae")
-    alpha: float = _field(0.5, "α of renyi")
-    elbo_weight: float = _field(0.5, "the weight of the ELBO in ciwae", legal="0 to 1")
-    phi: str = _field("wake", "what trains the encoder in wake_sleep", legal="wake, sleep, both")
-    beta: float = _field(1.0, "the weight of the KL in the ELBO")
-    beta_schedule: str = _field("constant", "how beta is reached", legal="constant, linear, cyclical")
-    beta_anneal_steps: int = _field(0, "steps until beta is reached for good")
-    beta_cycles: int = _field(4, "cycles within these steps, of cyclical")
-    free_bits: float = _field(0.0, "nats of KL that each latent dimension may have at no cost")
+    beta: str = _field(
+        "1.0", "the weight of the KL in the ELBO", legal=f"a number, {_expression(BETA_SCHEDULES, custom=False)}"
+    )
+    regularizers: str = _field("", "terms of a batch, joined by +", legal=_expression(REGULARIZERS, later=("beta",)))
 
 
 @dataclasses.dataclass
@@ -97,7 +102,9 @@ class Training:
     )
     warmup_steps: int = _field(0, "steps in which the learning rate rises from 0", legal="below num_steps")
     optimizer: str = _field(
-        "adam", "the optimiser, of Optax", legal="adabelief, adam, adamax, adamw, lion, rmsprop, sgd"
+        "adam",
+        "the optimiser, of Optax",
+        legal=", ".join([*OPTIMIZERS.parts, "with their arguments", "module:name(…)"]),
     )
     clip_norm: float | None = _field(None, "the largest global norm of a gradient; None: any")
     average_decay: float | None = _field(
@@ -172,12 +179,14 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """Returns the config of `to_dict`, or of the JSON made from it; a field that is absent has its default.
+    """Returns the config of `to_dict`, or of the JSON made from it by this version or one before.
+
+    A field that is absent has its default.
 
     Raises:
       ValueError: for an illegal value, or a field that this version does not have.
     """
-    config = _from_dict(Config, values)
+    config = _from_dict(Config, migrate_config(values))
     validate(config)
     return config
 
@@ -198,16 +207,51 @@ def _from_dict(kind: Any, values: dict[str, Any], prefix: str = "") -> Any:
 
 
 def differences(mine: Config, other: Config) -> list[str]:
-    """Returns a line for each field in which a stored config differs."""
-    there = {name: value for name, _, value in fields(other)}
-    return [f"{name}: {there[name]!r} there, {here!r} here" for name, _, here in fields(mine) if there[name] != here]
+    """Returns a line for each field in which a stored config differs; texts of one part are no difference."""
+    there = {name: value for name, _, value in fields(_canonical(other))}
+    written = {name: value for name, _, value in fields(other)}
+    return [
+        f"{name}: {written[name]!r} there, {here!r} here"
+        for (name, _, here), (_, _, canonical) in zip(fields(mine), fields(_canonical(mine)), strict=True)
+        if there[name] != canonical
+    ]
 
 
 def extends(mine: Config, other: Config) -> bool:
     """Returns whether a config is a stored one with more steps, the first of which are the stored one's."""
     longer = mine.training.num_steps > other.training.num_steps and mine.training.schedule == "constant"
     training = dataclasses.replace(mine.training, num_steps=other.training.num_steps)
-    return longer and dataclasses.replace(mine, training=training) == other
+    return longer and not differences(dataclasses.replace(mine, training=training), other)
+
+
+def _canonical(config: Config) -> Config:
+    """Returns a config with one text for each part, with all its arguments: of several that are equal, the same."""
+    model, loss, training = config.model, config.loss, config.training
+    regularizers = [
+        expressions.canonical(text, REGULARIZERS, later=("beta",)) for text in expressions.split_sum(loss.regularizers)
+    ]
+    beta = expressions.canonical(loss.beta, BETA_SCHEDULES)
+    with contextlib.suppress(ValueError):
+        beta = str(float(beta))
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(
+            model,
+            network=expressions.canonical(model.network, BODIES),
+            posterior=expressions.canonical(model.posterior, POSTERIORS),
+            prior=expressions.canonical(model.prior, PRIORS),
+            likelihood=expressions.canonical(model.likelihood, LIKELIHOODS),
+        ),
+        loss=dataclasses.replace(
+            loss,
+            bound=expressions.canonical(loss.bound, OBJECTIVES),
+            beta=beta,
+            regularizers=" + ".join(regularizers),
+        ),
+        training=dataclasses.replace(
+            training, optimizer=expressions.canonical(training.optimizer, OPTIMIZERS, later=("learning_rate",))
+        ),
+    )
 
 
 def validate(config: Config) -> None:
@@ -244,13 +288,7 @@ _AT_LEAST = {
     "seed": 0,
     "data.image_size": 1,
     "model.latent_dim": 1,
-    "model.hidden": 1,
     "loss.num_samples": 1,
-    "loss.num_groups": 1,
-    "loss.beta": 0,
-    "loss.beta_anneal_steps": 0,
-    "loss.beta_cycles": 1,
-    "loss.free_bits": 0,
     "training.batch_size": 1,
     "training.num_steps": 1,
     "training.warmup_steps": 0,
@@ -265,7 +303,6 @@ _AT_LEAST = {
 _POSITIVE = (
     "data.held_out",
     "data.memory_gb",
-    "model.scale",
     "training.learning_rate",
     "training.clip_norm",
     "training.average_decay",

@@ -14,7 +14,7 @@ from vae_jax import runs, training
 from vae_jax.keys import example_keys
 
 from . import build
-from .config import from_dict
+from .config import from_dict, to_dict
 
 
 class Skips:
@@ -47,10 +47,11 @@ def write_repro(
     params: Any,
     noise_key: jax.Array,
     images: np.ndarray,
+    data_mean: np.ndarray,
     metadata: dict[str, Any],
 ) -> None:
     """Writes all that `replay` needs, as arrays: the parameters before the step, and what it was given."""
-    described = {name: metadata[name] for name in ("config", "event_shape", "data_mean")}
+    described = {name: metadata[name] for name in ("config", "event_shape")}
     arrays = {jax.tree_util.keystr(at): leaf for at, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
     np.savez(
         path,
@@ -58,6 +59,7 @@ def write_repro(
         step=np.int32(error.step),
         rows=error.rows,
         images=images,
+        data_mean=data_mean,
         noise_key=jax.random.key_data(noise_key),
         metadata=json.dumps(described),
         **arrays,
@@ -70,8 +72,7 @@ def replay(path: str | Path) -> Replayed:
         stored = dict(arrays)
     metadata = json.loads(str(stored["metadata"]))
     config, event_shape = from_dict(metadata["config"]), tuple(metadata["event_shape"])
-    data_mean = np.asarray(metadata["data_mean"]).reshape(event_shape)
-    vae = runs.build_vae(metadata["config"]["model"], event_shape=event_shape, data_mean=data_mean)
+    vae = runs.build_vae(to_dict(config)["model"], event_shape=event_shape, data_mean=stored["data_mean"])
     template = jax.eval_shape(vae.init, jax.random.key(0))
     params = jax.tree_util.tree_map_with_path(lambda at, leaf: stored[jax.tree_util.keystr(at)], template)
     loss_fn = build.make_loss(config, vae, axis_name=None)

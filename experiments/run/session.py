@@ -69,7 +69,8 @@ def train(
                 described = {**steps.metadata, "examples_per_second": speed(), "skipped_steps": skips.steps}
                 place.check()
                 with user_errors():
-                    checkpoints.save(state, described, score=elbos.get(int(state.step)))
+                    score = elbos.get(int(state.step))
+                    checkpoints.save(state, described, constants=steps.constants, score=score)
 
             def validate(step: int, state: training.TrainState) -> None:
                 values = scores.validation_scores(experiment, scores.evaluated_params(state))

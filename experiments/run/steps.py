@@ -44,8 +44,8 @@ class RunSteps:
         self.metadata = {
             "config": to_dict(config),
             "event_shape": experiment.dataset.event_shape,
-            "data_mean": experiment.data_mean.ravel().tolist(),
         }
+        self.constants = {"data_mean": experiment.data_mean}
 
     def state_at(self, step: int, checkpoints: training.Checkpoints) -> training.TrainState:
         """That of a checkpoint; at step 0 that of a run that has not begun."""
@@ -68,7 +68,9 @@ class RunSteps:
         """What the step of an error was given, and the parameters before it."""
         images = np.asarray(self._experiment.dataset.train.images[error.rows])
         _, noise_key = training.run_keys(build.purpose_key(self._experiment.key, build.TRAINING))
-        nonfinite.write_repro(path, error, params=params, noise_key=noise_key, images=images, metadata=self.metadata)
+        nonfinite.write_repro(
+            path, error, params=params, noise_key=noise_key, images=images, **self.constants, metadata=self.metadata
+        )
 
     def train(self, state: training.TrainState, *, num_steps: int, **told: Any) -> training.TrainState:
         """`training.run` of this run; `told` are its callbacks."""

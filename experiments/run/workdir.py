@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from vae_jax import data
+from vae_jax import data, runs
 from vae_jax.training import json_files
 
 from ..command.errors import UserError, user_errors
@@ -135,9 +135,27 @@ def load(folder: Path, *, data_dir: str | None, data_path: str | None) -> tuple[
     """
     stored = read_stored(folder)
     with user_errors():
-        experiment = build.build(stored.config, data_dir=data_dir, data_path=data_path, split_rule=stored.split_rule)
+        places = {"data_dir": data_dir, "data_path": data_path}
+        experiment = build.build(stored.config, **places, **as_stored(folder))
     _check_data(folder, stored, experiment.fingerprint)
     return stored.config, experiment
+
+
+def as_stored(folder: Path) -> dict[str, Any]:
+    """Returns what `build.build` takes from a run that exists: how its data are split, and their mean; {} for none.
+
+    Raises:
+      UserError: as `read_stored`.
+    """
+    if not (folder / CONFIG).exists():
+        return {}
+    found: dict[str, Any] = {"split_rule": read_stored(folder).split_rule}
+    if (folder / CHECKPOINTS).is_dir():
+        with user_errors(), runs.open_checkpoints(folder) as checkpoints:
+            for step in checkpoints.steps():  # all have the same; damaged ones are for others to report
+                with contextlib.suppress(OSError, ValueError):
+                    found["data_mean"] = runs.stored_model(checkpoints, step).data_mean
+    return found
 
 
 def finished(folder: Path, config: Config, fingerprint: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from tests import commands
 _STARTED, _SUMMARY, _LIMIT = "metrics.jsonl", "summary.json", 600.0
 _RUN = (
     "--config=experiments/configs/digits.py",
-    "--config.model.hidden=(16,)",
+    "--config.model.network=mlp(hidden=(16,))",
     "--config.model.latent_dim=2",
     "--config.training.average_decay=0.9",
     "--config.evaluation.num_samples=20",

@@ -67,12 +67,18 @@ class Bound:
 
 
 def elbo(kl: str = "auto") -> Bound:
-    """Returns the ELBO, the mean of l; see `negative_elbo` for `kl`."""
+    """Returns the ELBO, the mean of l; see `negative_elbo` for `kl`.
+
+    Source: Kingma and Welling 2014, arXiv:1312.6114, equations 3 and 7.
+    """
     return Bound(_PowerMean(0.0), "elbo", elbo_weight=1.0, kl=kl)
 
 
 def iwae() -> Bound:
-    """Returns the importance-weighted bound log (1/K) Σ_k exp l_k; see `negative_iwae`."""
+    """Returns the importance-weighted bound log (1/K) Σ_k exp l_k; see `negative_iwae`.
+
+    Source: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, equation 8.
+    """
     return Bound(_PowerMean(1.0), "iwae")
 
 
@@ -81,6 +87,8 @@ def renyi(alpha: float) -> Bound:
 
     Raises:
       ValueError: for an α that is no number.
+
+    Source: Li and Turner 2016, arXiv:1602.02311, equations 5 and 9.
     """
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or math.isnan(alpha):
         raise ValueError(f"alpha must be a Python number, finite or ±inf, got {alpha!r}")
@@ -89,12 +97,18 @@ def renyi(alpha: float) -> Bound:
 
 
 def miwae(num_groups: int = 8) -> Bound:
-    """Returns the mean of M IWAE bounds; see `negative_miwae`."""
+    """Returns the mean of M IWAE bounds; see `negative_miwae`.
+
+    Source: Rainforth et al. 2018, arXiv:1802.04537, equation 8.
+    """
     return Bound(_PowerMean(1.0), "miwae", num_groups)
 
 
 def piwae(num_groups: int = 8) -> Bound:
-    """Returns the IWAE bound of all samples for θ, and the mean of M of them for φ; see `negative_piwae`."""
+    """Returns the IWAE bound of all samples for θ, and the mean of M of them for φ; see `negative_piwae`.
+
+    Source: Rainforth et al. 2018, arXiv:1802.04537, section 5.
+    """
     return Bound(_PowerMean(1.0), "piwae", num_groups, theta_in_groups=False)
 
 
@@ -103,6 +117,8 @@ def ciwae(elbo_weight: float = 0.5) -> Bound:
 
     Raises:
       ValueError: for a λ outside [0, 1].
+
+    Source: Rainforth et al. 2018, arXiv:1802.04537, equation 9.
     """
     if not 0 <= elbo_weight <= 1:
         raise ValueError(f"elbo_weight must lie in [0, 1], got {elbo_weight!r}")

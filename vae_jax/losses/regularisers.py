@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from .terms import Terms
 
 
-def free_bits(minimum: float, *, beta: float | Float[Array, ""] = 1.0) -> Callable[[Terms], Float[Array, ""]]:
+def free_bits(minimum: int | float, *, beta: float | Float[Array, ""] = 1.0) -> Callable[[Terms], Float[Array, ""]]:
     """−E[log p(x|z)] + β Σ_d max(λ, KL_d), with the expectation and KL_d the means over the minibatch, in nats.
 
     A latent dimension costs nothing until it carries λ nats on average over the minibatch, which keeps it from

@@ -1,10 +1,8 @@
-"""Linen encoders and decoders made into a `VAE`: the only room that imports flax."""
+"""Encoders and decoders made of bodies and parts: the only room that imports flax."""
 
-from .architectures import ACTIVATIONS as ACTIVATIONS
-from .architectures import NETWORKS as NETWORKS
-from .architectures import PRIORS as PRIORS
+from . import bodies as bodies
 from .architectures import conv as conv
 from .architectures import mlp as mlp
-from .heads import LIKELIHOODS as LIKELIHOODS
-from .heads import POSTERIORS as POSTERIORS
-from .linen import from_linen as from_linen
+from .assemble import assemble as assemble
+from .bodies.activations import ACTIVATIONS as ACTIVATIONS
+from .whole import from_linen as from_linen

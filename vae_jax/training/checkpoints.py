@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +18,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from .. import parallel
+from .. import migration, parallel
 from . import json_files, manifest
 from .provenance import provenance
 from .step import TrainState
 
 _ARRAYS = ("params", "opt_state", "average")
-_METADATA, _UNFINISHED, _REPLACED = "metadata.json", ".unfinished", ".replaced"
+_METADATA, _CONSTANTS, _UNFINISHED, _REPLACED = "metadata.json", "constants.npz", ".unfinished", ".replaced"
 # What this class writes of a checkpoint, besides what the caller tells; version 0 had the score alone.
 _FIELDS = {"score": float | None, "step": int | None, "run_id": str | None}
 # Of the state's bytes, what a save may need: Orbax writes each array twice while it merges, and metadata.
@@ -34,8 +35,8 @@ class Checkpoints:
     """The checkpoints below one directory.
 
     Each holds the state's parts as separate items, so that the parameters can be read without the optimiser; what the
-    caller tells of it, with what wrote it, as JSON; and a SHA-256 manifest of every file. A folder gets its step for a
-    name when all of it is there; what a killed save leaves has another.
+    caller tells of it, with what wrote it, as JSON; constant arrays of the model; and a SHA-256 manifest of every
+    file. A folder gets its step for a name when all of it is there; what a killed save leaves has another.
     """
 
     def __init__(
@@ -118,11 +119,19 @@ class Checkpoints:
             raise ValueError(f"every checkpoint in {self.directory} is damaged; start anew in another folder")
         return None if found == _NONE else int(found)
 
-    def save(self, state: TrainState, metadata: dict[str, Any], *, score: float | None = None) -> None:
+    def save(
+        self,
+        state: TrainState,
+        metadata: dict[str, Any],
+        *,
+        constants: Mapping[str, np.ndarray] | None = None,
+        score: float | None = None,
+    ) -> None:
         """Starts to write the state under its step, and returns; `wait` tells when it is on disk.
 
-        `score` is the figure by which the best is kept, the higher the better. A step that is there already is left,
-        unless it lacks the score that is given now.
+        `constants` are arrays that belong to the model and are not trained, such as the data's mean. `score` is the
+        figure by which the best is kept, the higher the better. A step that is there already is left, unless it lacks
+        the score that is given now.
 
         Raises:
           OSError: for a want of room or of permission, found before or during this save or the last; what was there is
@@ -142,7 +151,7 @@ class Checkpoints:
         # The arrays are on the host when this returns, or views that forbid the reuse of a donated buffer.
         unfinished = self.directory / f"{step}{_UNFINISHED}"
         self._checkpointer.save(unfinished, args=ocp.args.Composite(**items), force=True)
-        self._saving = self._background.submit(self._finish, step, unfinished, described)
+        self._saving = self._background.submit(self._finish, step, unfinished, described, constants or {})
 
     def wait(self) -> None:
         """Returns when the last save is on disk; raises as `save`."""
@@ -178,6 +187,21 @@ class Checkpoints:
             raise ValueError(f"{path} is of another run, {found['run_id']}, not {self._run_id}")
         return found
 
+    def constants(self, step: int) -> dict[str, np.ndarray]:
+        """Returns the constant arrays that `save` was given; none of a checkpoint before version 3 of the format.
+
+        Raises:
+          ValueError: where the file is damaged.
+        """
+        path = self.directory / str(step) / _CONSTANTS
+        if not path.exists():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
     def restore(self, step: int, template: TrainState) -> TrainState:
         """The state saved at `step`, onto the devices of `template`'s arrays or shapes, however many wrote it.
 
@@ -197,12 +221,16 @@ class Checkpoints:
         name = "average" if average else "params"
         return self._read(step, {name: template})[name]
 
-    def _finish(self, step: int, unfinished: Path, metadata: dict[str, Any]) -> None:
+    def _finish(
+        self, step: int, unfinished: Path, metadata: dict[str, Any], constants: Mapping[str, np.ndarray]
+    ) -> None:
         self._checkpointer.wait_until_finished()
         if parallel.is_first_process():
             if not self._is_there():
                 raise FileNotFoundError(errno.ENOENT, "the folder was moved or deleted", str(self.directory.parent))
             json_files.write(unfinished / _METADATA, metadata)
+            with (unfinished / _CONSTANTS).open("wb") as file:
+                np.savez(file, **constants)  # pyright: ignore[reportArgumentType]
             manifest.write(unfinished)
             place, replaced = self.directory / str(step), self.directory / f"{step}{_REPLACED}"
             if place.exists():
@@ -269,12 +297,16 @@ class Checkpoints:
         return OSError(number, f"{os.strerror(number)}; {kept}", str(self.directory))
 
     def _read(self, step: int, templates: dict[str, Any]) -> dict[str, Any]:
+        old = (self.metadata(step).get("format_version") or 0) < migration.PARAMS_VERSION
+        if old:
+            templates = {name: migration.old_params(template) for name, template in templates.items()}
         self._check_fits(step, templates)
         items = {
             name: ocp.args.StandardRestore(jax.tree.map(_placed, template)) for name, template in templates.items()
         }
         with _readable(self.directory / str(step)):
-            return dict(self._checkpointer.restore(self.directory / str(step), args=ocp.args.Composite(**items)))
+            found = self._checkpointer.restore(self.directory / str(step), args=ocp.args.Composite(**items))
+        return {name: migration.new_params(found[name]) if old else found[name] for name in templates}
 
     def _check_fits(self, step: int, templates: dict[str, Any]) -> None:
         """Compares names and shapes first: a restore that fails inside Orbax leaves its threads' tracebacks behind."""

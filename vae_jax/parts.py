@@ -1,0 +1,89 @@
+"""What a VAE is put together from: families of distributions, and priors; each knows nothing of the others."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from jaxtyping import Array, Key
+
+from .distributions import Distribution
+
+Shape = tuple[int, ...]
+Shapes = Shape | Mapping[str, Shape]
+# Of a network: one array, or one by each name.
+Numbers = Any
+
+_P = ParamSpec("_P")
+_Part = TypeVar("_Part")
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Distributions whose parameters a network computes: q(z|x) of an encoder's, p(x|z) of a decoder's numbers.
+
+    Attributes:
+      outputs: event shape -> the shape of the numbers asked of the network, or their shapes by name. For each element
+        of the event they come last, [*event, n]: so a convolutional network puts them out as channels.
+      build: (own, numbers, event shape, given) -> a distribution over ONE event. `own` is what `init` returned, `given`
+        what is known beside the network's input (None in a VAE without `given`).
+      init: (key, event shape) -> own parameters, that no network computes: a shared σ, a flow's weights; {} for none.
+      bias: mean of the data -> the numbers at which the mean of the distribution is that; None where it has none.
+      zeros: names of numbers that start as 0 for every input.
+    """
+
+    outputs: Callable[[Shape], Shapes]
+    build: Callable[[Any, Numbers, Shape, Any], Distribution]
+    init: Callable[[Key[Array, ""], Shape], Any] = lambda key, event_shape: {}
+    bias: Callable[[Any], Numbers] | None = None
+    zeros: tuple[str, ...] = ()
+
+
+class Latent(NamedTuple):
+    """What a prior is asked to be over: the shape and dtype of z, as q(z|x) draws it; both pytrees where z is one."""
+
+    shape: Any
+    dtype: Any
+
+
+class Event(NamedTuple):
+    """What x is: its shape, and examples of it, with a leading axis, if there are some."""
+
+    shape: Shape
+    examples: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """p(z).
+
+    Attributes:
+      build: (own, latent, encode) -> a distribution over z. `encode` is x -> q(z|x), for a prior that is made of it.
+      init: (key, latent, event) -> own parameters, {} for none.
+      num_examples: how many examples of the data `init` begins at; 0 for none.
+    """
+
+    build: Callable[[Any, Latent, Callable[[Any], Any]], Distribution]
+    init: Callable[[Key[Array, ""], Latent, Event], Any] = lambda key, latent, event: {}
+    num_examples: int = 0
+
+
+def part(function: Callable[_P, _Part]) -> Callable[_P, _Part]:
+    """Makes a function that returns a part return the same one for equal arguments, so that nothing compiles twice.
+
+    Parts are compared by their functions, and two closures are never equal. A list among the arguments counts as the
+    tuple of its elements.
+    """
+    signature, cached = inspect.signature(function), functools.cache(function)
+
+    @functools.wraps(function)
+    def same(*args: _P.args, **kwargs: _P.kwargs) -> _Part:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in bound.arguments.items()
+        }
+        return cached(**arguments)
+
+    return same
