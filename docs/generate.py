@@ -1,10 +1,12 @@
-"""Writes the tables of docs/estimators.md and docs/config.md from the code: `python docs/generate.py`."""
+"""Writes the tables of docs/estimators.md, config.md and parts.md from the code: `python docs/generate.py`."""
 
 import re
 from pathlib import Path
 
+from experiments.parts import ROLES, source
 from experiments.run.config import Config, describe
 from vae_jax import losses
+from vae_jax.expressions import signature
 
 _TABLE = re.compile(r"(<!-- the table is .* -->\n).*(<!-- end of the table -->)", re.DOTALL)
 
@@ -29,7 +31,17 @@ def config() -> list[str]:
     return lines
 
 
-PAGES = {Path(__file__).parent / "estimators.md": estimators, Path(__file__).parent / "config.md": config}
+def parts() -> list[str]:
+    """Returns the table of the parts that a config can name, save those of Optax, whose arguments are its own."""
+    lines = ["| field | part | source |", "|---|---|---|"]
+    for field, (role, later) in ROLES.items():
+        for name, function in role.parts.items():
+            if source(function) != "optax":
+                lines.append(f"| `{field}` | `{signature(name, function, later=later)}` | {source(function)} |")
+    return lines
+
+
+PAGES = {Path(__file__).parent / f"{table.__name__}.md": table for table in (estimators, config, parts)}
 
 
 def with_table(path: Path) -> str:

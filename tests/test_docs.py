@@ -29,7 +29,7 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("name", ["estimators", "config"])
+@pytest.mark.parametrize("name", ["estimators", "config", "parts"])
 def test_a_table_of_the_docs_is_that_of_the_code(generate, name):
     """`python docs/generate.py` writes them."""
     path = ROOT / "docs" / f"{name}.md"
