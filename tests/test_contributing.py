@@ -191,6 +191,10 @@ def test_blocks_of_the_body_start_as_the_identity(own):
     assert body.mirror() == body
 
 
+def test_a_class_without_arguments_is_a_part_with_its_defaults(own):
+    assert expressions.make("mypackage.body:Residual", BODIES) == own["body"].Residual()
+
+
 def test_the_bound_lies_between_the_smallest_weight_and_the_mean_weight(own):
     """For one sample and for equal weights all three are the same."""
     bound = own["bound"].truncated(0.5)

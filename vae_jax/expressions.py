@@ -84,7 +84,9 @@ def parse(text: str, role: Role, *, later: tuple[str, ...] = ()) -> Any:
         if not isinstance(name, ast.Name) or any(keyword.arg is None for keyword in keywords):
             raise ValueError(f"it is no name with literal arguments, as {_example(role)} is one")
         function = _imported(custom[1], name.id) if custom else _listed(name.id, role, later)
-        if custom and isinstance(function, role.kind) and not isinstance(call, ast.Call):
+        # A class has the methods of its instances, and so it looks like a part of a protocol: a body's, for one.
+        is_part = isinstance(function, role.kind) and not isinstance(function, type)
+        if custom and is_part and not isinstance(call, ast.Call):
             return function
         if not callable(function):
             raise ValueError(f"{name.id} is neither a function nor a {_kinds(role)}, but a {type(function).__name__}")
