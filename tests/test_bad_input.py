@@ -112,7 +112,7 @@ CONFIGS = {
     ("loss.regularizers", "free_bits(-0.5)"): "minimum must be at least 0 nats",
     ("loss.regularizers", "free_bit(0.5)"): "'free_bits'",
     ("loss.regularizers", "free_bits(0.5, beta=2)"): "no argument 'beta'",
-    ("loss.regularizers", "free_bits(0.1) + free_bits(0.2)"): "once",
+    ("loss.regularizers", "free_bits(0.1) + free_bits(0.2)"): "2 of them replace the mean loss",
     ("loss.bound", "elboo"): "'elbo'",
     ("loss.bound", "renyi"): "alpha must be given",
     ("loss.gradient", "path"): "'pathwise'",

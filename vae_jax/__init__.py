@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from . import distributions as distributions
     from . import evaluation as evaluation
     from . import figures as figures
+    from . import likelihoods as likelihoods
     from . import losses as losses
     from . import networks as networks
     from . import oracles as oracles
     from . import parallel as parallel
+    from . import parts as parts
+    from . import posteriors as posteriors
+    from . import priors as priors
     from . import runs as runs
     from . import testing as testing
     from . import training as training
@@ -31,10 +35,14 @@ _SUBPACKAGES = (
     "distributions",
     "evaluation",
     "figures",
+    "likelihoods",
     "losses",
     "networks",
     "oracles",
     "parallel",
+    "parts",
+    "posteriors",
+    "priors",
     "runs",
     "testing",
     "training",

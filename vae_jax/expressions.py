@@ -40,7 +40,7 @@ def make(value: Any, role: Role, **later: Any) -> Any:
     Args:
       value: the expression, or a part.
       role: of the part.
-      **later: arguments that the expression leaves to the caller.
+      **later: arguments that the expression leaves to the caller, for a function that has them.
 
     Raises:
       ValueError: naming the nearest name and the signature, for an unknown part or argument, an argument that is no
@@ -55,7 +55,8 @@ def make(value: Any, role: Role, **later: Any) -> Any:
     if not isinstance(part, functools.partial):
         return part
     with _naming(role, value):
-        made = part(**later)
+        taken = inspect.signature(part.func).parameters
+        made = part(**{name: argument for name, argument in later.items() if name in taken})
     if not isinstance(made, role.kind):
         raise ValueError(f"{role.name} {value!r}: it returned a {type(made).__name__}, not a {_kinds(role)}")
     return made

@@ -116,21 +116,42 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     """
     options: Loss = config.loss
     bound, beta = expressions.make(options.bound, losses.OBJECTIVES), training.beta_schedule(options.beta)
-    regularizers = expressions.split_sum(options.regularizers)
-    for text in regularizers:
-        expressions.make(text, losses.REGULARIZERS, beta=1.0)
     _check_used(options, bound)
-    if len(regularizers) > 1:
-        raise ValueError(f"loss.regularizers={options.regularizers!r}: free_bits can be there once")
+    _check_regularizers(options, bound, _regularizers(options, 1.0))
 
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
         noise_keys, xs = observations(config, keys, batch)
         now = jnp.asarray(beta(step))
         loss = _of_example(options, bound, now, automatic_gradient(vae, params, xs))
-        replace = expressions.make(regularizers[0], losses.REGULARIZERS, beta=now) if regularizers else None
-        return losses.over_batch(loss, replace=replace, axis_name=axis_name)(params, noise_keys, xs, vae=vae)
+        terms = _regularizers(options, now)
+        replace = next((term for term in terms if term.replaces), None)
+        add = [term for term in terms if not term.replaces]
+        batch_loss = losses.over_batch(loss, replace=replace, add=add, axis_name=axis_name)
+        return batch_loss(params, noise_keys, xs, vae=vae)
 
-    return losses.BatchLoss(loss_fn, is_mean=not regularizers)
+    return losses.BatchLoss(loss_fn, is_mean=not options.regularizers)
+
+
+def _regularizers(options: Loss, beta: Any) -> list[losses.Regularizer]:
+    texts = expressions.split_sum(options.regularizers)
+    return [expressions.make(text, losses.REGULARIZERS, beta=beta) for text in texts]
+
+
+def _check_regularizers(
+    options: Loss, bound: losses.Bound | losses.Objective, regularizers: list[losses.Regularizer]
+) -> None:
+    """Raises `ValueError` for terms that replace the loss where there are several, or the KL has no effect on them."""
+    replacing = sum(term.replaces for term in regularizers)
+    if replacing > 1:
+        raise ValueError(
+            f"loss.regularizers={options.regularizers!r}: {replacing} of them replace the mean loss, as free_bits "
+            "does, and only one can"
+        )
+    if replacing and "monte_carlo" in (options.kl, getattr(bound, "kl", None)):
+        raise ValueError(
+            f"loss.regularizers={options.regularizers!r} replaces the mean loss, and kl='monte_carlo' has no effect "
+            "on what takes its place"
+        )
 
 
 def _of_example(
@@ -164,8 +185,6 @@ def _check_used(options: Loss, bound: losses.Bound | losses.Objective) -> None:
         value = getattr(options, field.name)
         if field.name in unread and value != field.default:
             raise ValueError(f"loss.{field.name}={value!r} has no effect on loss.bound={options.bound!r}")
-    if options.regularizers and "monte_carlo" in (options.kl, getattr(bound, "kl", None)):
-        raise ValueError("free_bits floors the exact KL of each dimension; kl='monte_carlo' has no effect on it")
 
 
 def observations(config: Config, keys: jax.Array, images: ArrayLike) -> tuple[jax.Array, jax.Array]:

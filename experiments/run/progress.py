@@ -19,7 +19,7 @@ class Progress:
         self._writes = parallel.is_first_process()
         if self._writes:
             print(
-                "in nats per example: loss, which is minimised, with beta and free bits; elbo and kl, without",
+                "in nats per example: loss, which is minimised, with beta and regularizers; elbo and kl, without",
                 flush=True,
             )
         silent = not (self._writes and sys.stderr.isatty())

@@ -1,7 +1,5 @@
 """Bounds on the evidence as pure losses of ONE example, and what makes a batch's loss of them."""
 
-from collections.abc import Callable
-
 from ..expressions import Role
 from .batch import BatchLoss as BatchLoss
 from .batch import mean_over_examples as mean_over_examples
@@ -22,6 +20,7 @@ from .importance import negative_iwae as negative_iwae
 from .importance import negative_miwae as negative_miwae
 from .importance import negative_piwae as negative_piwae
 from .importance import negative_renyi as negative_renyi
+from .regularisers import Regularizer as Regularizer
 from .regularisers import free_bits as free_bits
 from .terms import Terms as Terms
 from .wake_sleep import Objective as Objective
@@ -32,4 +31,4 @@ from .wake_sleep import wake_sleep as wake_sleep
 
 _BOUNDS = (elbo, iwae, renyi, miwae, piwae, ciwae, wake_sleep, thermodynamic)
 OBJECTIVES = Role("bound", (Bound, Objective), {function.__name__: function for function in _BOUNDS})
-REGULARIZERS = Role("regularizer", Callable, {"free_bits": free_bits})
+REGULARIZERS = Role("regularizer", Regularizer, {"free_bits": free_bits})

@@ -1,5 +1,6 @@
 """Functions of a whole batch's terms, for `over_batch(add=…, replace=…)`."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -8,8 +9,24 @@ from jaxtyping import Array, Float
 from .terms import Terms
 
 
-def free_bits(minimum: int | float, *, beta: float | Float[Array, ""] = 1.0) -> Callable[[Terms], Float[Array, ""]]:
-    """−E[log p(x|z)] + β Σ_d max(λ, KL_d), with the expectation and KL_d the means over the minibatch, in nats.
+@dataclasses.dataclass(frozen=True)
+class Regularizer:
+    """A function of a whole batch's terms, by value: called as one.
+
+    Attributes:
+      term: terms with a leading axis -> a scalar in nats.
+      replaces: whether it is a `replace` of `over_batch`, whose value takes the place of the mean loss; else an `add`.
+    """
+
+    term: Callable[[Terms], Float[Array, ""]]
+    replaces: bool = False
+
+    def __call__(self, terms: Terms) -> Float[Array, ""]:
+        return self.term(terms)
+
+
+def free_bits(minimum: int | float, *, beta: float | Float[Array, ""] = 1.0) -> Regularizer:
+    """Returns −E[log p(x|z)] + β Σ_d max(λ, KL_d), with the expectation and KL_d the means over the minibatch, in nats.
 
     A latent dimension costs nothing until it carries λ nats on average over the minibatch, which keeps it from
     collapsing early in training. The floor is on the minibatch's mean, so this is a `replace` of `over_batch`.
@@ -32,4 +49,4 @@ def free_bits(minimum: int | float, *, beta: float | Float[Array, ""] = 1.0) -> 
         floored = jnp.maximum(minimum, jnp.mean(terms.kl_per_dimension, axis=0))
         return -jnp.mean(terms.reconstruction) + beta * jnp.sum(floored)
 
-    return replace
+    return Regularizer(replace, replaces=True)

@@ -155,7 +155,9 @@ def put_together(
         own = {name: init(key) for (name, init), key in zip(init_own.items(), own_keys, strict=True)}
         own["prior"] = prior.init(prior_key, latent, event)
         params = {"encoder": init_encoder(encoder_key), "decoder": init_decoder(decoder_key)}
-        return {**params, **{name: value for name, value in own.items() if jax.tree.leaves(value)}}
+        params |= {name: value for name, value in own.items() if jax.tree.leaves(value)}
+        # Of a stated type each: a weak one would compile the first step twice.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), params)
 
     def encode_one(params: dict[str, Any], x: Any) -> Distribution:
         if jnp.shape(x) != event.shape:
