@@ -10,7 +10,7 @@ import pytest
 
 from experiments.configs import digits
 from experiments.run import build
-from experiments.run.config import Config, Data, Evaluation, from_dict, to_dict, validate
+from experiments.run.config import Config, Data, Evaluation, differences, from_dict, to_dict, validate
 from tests.commands import ROOT
 from tests.own_files import COLOUR, GREY, save_npy
 from vae_jax import data
@@ -58,6 +58,28 @@ def test_a_field_that_a_config_lacks_has_its_default():
         del stored["data"][name]
     del stored["evaluation"]["num_examples"]
     assert from_dict(stored) == digits.get_config()
+
+
+@pytest.mark.parametrize(
+    ("field", "texts"),
+    {
+        "model.network": ("mlp", "mlp((200, 200))", "mlp(activation=tanh, hidden=(200,200))"),
+        "model.prior": ("vamp", "vamp(500)", "vamp(num_components=500)"),
+        "model.likelihood": ("normal(learn=shared)", "normal(1.0, shared)"),
+        "loss.bound": ("renyi(0.5)", "renyi(alpha=0.5)"),
+        "loss.beta": ("0.5", "5e-1", ".50"),
+        "loss.regularizers": ("free_bits(0.1)", " free_bits(minimum=0.1) "),
+        "training.optimizer": ("adam", "adam(b1=0.9)", "adam(b2=0.999, b1=0.9)"),
+    }.items(),
+)
+def test_texts_of_one_part_are_no_other_config(field, texts):
+    section, name = field.split(".")
+    configs = [Config() for _ in (*texts, "")]
+    for config, text in zip(configs, (*texts, "other(1)"), strict=True):
+        setattr(getattr(config, section), name, text)
+    first, *same, other = configs
+    assert not [line for config in same for line in differences(first, config)]
+    assert differences(first, other) == [f"{field}: 'other(1)' there, {texts[0]!r} here"]
 
 
 @pytest.mark.parametrize(

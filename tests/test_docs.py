@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 
+import jax
 import pytest
 
 from experiments import train
@@ -39,6 +40,15 @@ def test_a_table_of_the_docs_is_that_of_the_code(generate, name):
 def test_every_legal_combination_of_bound_and_gradient_has_its_mark(generate):
     page = (ROOT / "docs" / "estimators.md").read_text()
     assert page.count("✓") == sum(len(gradients) for gradients in losses.legal_combinations().values())
+
+
+def test_the_example_of_the_parts_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "parts.md").read_text(), re.DOTALL)
+    shown: dict = {}
+    exec(code, shown)
+    params = jax.eval_shape(shown["vae"].init, jax.random.key(0))
+    assert params["prior"]["pseudo_inputs"].shape == (100, 28, 28, 1)
+    assert set(params) == {"encoder", "decoder", "likelihood", "prior"}
 
 
 NAMES = {

@@ -13,6 +13,7 @@ from experiments.command.flags import read_flags
 from experiments.run import build, workdir
 from tests import commands
 from tests.own_files import GREY, save_npy
+from vae_jax import runs
 
 SMALL = {
     "model.latent_dim": 2,
@@ -135,3 +136,14 @@ def test_the_study_of_gradients_takes_data_path(run):
     read_flags(gradient_study.FLAGS, ["gradient_study", f"--workdir={run}", "--data_path=nowhere.npy"])
     with pytest.raises(UserError, match=r"data\.path nowhere\.npy does not exist"):
         gradient_study.main()
+
+
+def test_the_mean_of_the_data_is_the_one_that_the_run_began_with(trained, monkeypatch):
+    """An array in its checkpoints, which no later command computes again, by another NumPy or from other rows."""
+    monkeypatch.setattr(build, "_mean", lambda images: pytest.fail("the mean was computed again"))
+    _, experiment = workdir.load(trained, data_dir=None, data_path=None)
+    with runs.open_checkpoints(trained) as checkpoints:
+        stored = [runs.stored_model(checkpoints, step).data_mean for step in checkpoints.steps()]
+    exact = experiment.dataset.train.images.mean(axis=0, dtype=np.float64) / 255
+    for mean in (experiment.data_mean, workdir.as_stored(trained)["data_mean"], *stored):
+        np.testing.assert_array_equal(mean, exact)
