@@ -8,7 +8,6 @@ import pytest
 from experiments.configs import digits
 from experiments.run import build, size
 
-_CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
 MATRIX, BATCH = np.ones((3, 4), np.float32), np.ones((5, 4, 2), np.float32)
 
 
