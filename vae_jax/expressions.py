@@ -52,7 +52,7 @@ def make(value: Any, role: Role, **later: Any) -> Any:
             return value
         raise TypeError(f"the {role.name} must be an expression or a {_kinds(role)}, got {value!r:.100}")
     part = parse(value, role, later=tuple(later))
-    if not isinstance(part, functools.partial):
+    if not isinstance(part, _Call):
         return part
     with _naming(role, value):
         taken = inspect.signature(part.func).parameters
@@ -103,7 +103,7 @@ def canonical(text: str, role: Role, *, later: tuple[str, ...] = ()) -> str:
         part = parse(text, role, later=later)
     except ValueError:
         return text
-    if not isinstance(part, functools.partial):
+    if not isinstance(part, _Call):
         return text
     head = text.partition("(")[0].strip()
     bound = inspect.signature(part.func).bind_partial(**part.keywords)
@@ -162,7 +162,7 @@ def _bound(
     keywords: list[ast.keyword],
     role: Role,
     later: tuple[str, ...],
-) -> functools.partial[Any]:
+) -> "_Call":
     parameters = inspect.signature(function).parameters
     written = f"{name} is written {signature(name, function, later=later)}"
     for keyword in keywords:
@@ -181,7 +181,9 @@ def _bound(
         given[str(keyword.arg)] = keyword.value
     arguments = {}
     for argument, node in given.items():
-        is_part = role.kind in (hints.get(argument), *typing.get_args(hints.get(argument)))
+        kinds = (hints.get(argument), *typing.get_args(hints.get(argument)))
+        is_none = isinstance(node, ast.Constant) and node.value is None and type(None) in kinds
+        is_part = role.kind in kinds and not is_none
         arguments[argument] = _nested(node, role) if is_part else _literal(node, argument)
     missing = [
         argument
@@ -192,7 +194,11 @@ def _bound(
     ]
     if missing:
         raise ValueError(f"{' and '.join(missing)} must be given; {written}")
-    return functools.partial(function, **arguments)
+    return _Call(function, **arguments)
+
+
+class _Call(functools.partial):
+    """A function with the arguments of an expression; a `functools.partial` of one's own is a part as it is."""
 
 
 def _nested(node: ast.expr, role: Role) -> Any:
