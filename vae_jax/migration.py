@@ -17,7 +17,7 @@ _HEAD, _SCALE = "LikelihoodHead_0", "log_scale"
 def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
     """Returns a config with the fields of this version; one that has them already is returned as it is.
 
-    Sections that are no objects are left to whoever checks them.
+    Sections that are no objects, and values of types that no version wrote, are left to whoever checks them.
     """
     migrated = dict(config)
     for name, section in (("model", _model), ("loss", _loss)):
@@ -38,7 +38,8 @@ def new_params(tree: Any) -> Any:
 
 def _model(model: dict[str, Any]) -> dict[str, Any]:
     if "hidden" in model:
-        hidden, activation = tuple(model.pop("hidden")), model.pop("activation", "tanh")
+        hidden, activation = model.pop("hidden"), model.pop("activation", "tanh")
+        hidden = tuple(hidden) if isinstance(hidden, list) else hidden
         model["network"] = f"{model.get('network', 'mlp')}(hidden={hidden}, activation={activation})"
     if "scale" in model:
         scale = model.pop("scale")
@@ -61,7 +62,7 @@ def _loss(loss: dict[str, Any]) -> dict[str, Any]:
         loss["beta"] = {
             "linear": f"linear({steps}, beta={beta})",
             "cyclical": f"cyclical({steps}, beta={beta}, num_cycles={cycles})",
-        }.get(schedule, str(beta))
+        }.get(str(schedule), str(float(beta) if isinstance(beta, int) else beta))
         # Every posterior of these versions was reparameterised.
         loss["gradient"] = "auto" if loss.get("gradient") == "pathwise" else loss.get("gradient", "auto")
         arguments = {"renyi": "alpha", "miwae": "num_groups", "piwae": "num_groups", "ciwae": "elbo_weight"}
@@ -77,12 +78,13 @@ def _loss(loss: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_params(tree: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    is_params = lambda node: isinstance(node, dict) and {"encoder", "decoder"} <= set(node)
+    is_params = lambda node: isinstance(node, dict) and "encoder" in node and isinstance(node.get("decoder"), dict)
     return jax.tree.map(lambda node: change(node) if is_params(node) else node, tree, is_leaf=is_params)
 
 
 def _to_old(params: dict[str, Any]) -> dict[str, Any]:
-    if _SCALE not in (own := params.get("likelihood", {})):
+    own = params.get("likelihood")
+    if not isinstance(own, dict) or _SCALE not in own:
         return params
     others = {name: value for name, value in params.items() if name != "likelihood"}
     return {**others, "decoder": {**params["decoder"], _HEAD: own}}
