@@ -21,6 +21,7 @@ FLAGS = CommandFlags()
 _WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.train.")
 _DATA_DIR = FLAGS.data_dir()
 _DATA_PATH = FLAGS.data_path()
+_TRUST = FLAGS.trust()
 _CHECKPOINT = FLAGS.string("checkpoint", "latest", "latest, best (by the validation ELBO), or a step.")
 _WEIGHTS = FLAGS.choice(
     "weights", None, ["params", "average"], "The weight average or the raw parameters; the average where there is one."
@@ -44,7 +45,8 @@ def main() -> None:
     if first:
         with user_errors():
             _check_writable(folder)
-    config, experiment = workdir.load(folder, data_dir=_DATA_DIR.value, data_path=_DATA_PATH.value)
+    places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
+    config, experiment = workdir.load(folder, **places, trusted=_TRUST.value)
     weights = _WEIGHTS.value or scores.evaluated_weights(config)
     with user_errors():
         step, params = scores.load_weights(experiment, folder, checkpoint=_CHECKPOINT.value, weights=weights)

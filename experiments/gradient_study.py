@@ -24,6 +24,7 @@ _ORACLE = FLAGS.choice("oracle", "ppca", list(gradients.ORACLES), "The model, wh
 _WORKDIR = FLAGS.workdir(None, "The folder of a run: its model at the newest checkpoint.")
 _DATA_DIR = FLAGS.data_dir()
 _DATA_PATH = FLAGS.data_path()
+_TRUST = FLAGS.trust()
 _EXAMPLE = FLAGS.integer("example", 0, "The test image, with --workdir.", lower_bound=0)
 _WIDTH = FLAGS.number("width", 1.2, "Of q over the exact posterior's, with --oracle=ppca; others keep their q.")
 _BOUND = FLAGS.choice("bound", "iwae", ["elbo", "iwae"], "The bound.")
@@ -65,8 +66,8 @@ def main() -> None:
 def _subject() -> gradients.Subject:
     if _WORKDIR.value is None:
         return gradients.of_oracle(_ORACLE.value, seed=_SEED.value, bound=_BOUND.value, width=_WIDTH.value)
-    places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
-    return gradients.of_run(Path(_WORKDIR.value), example=_EXAMPLE.value, **places)
+    read = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value, "trusted": _TRUST.value}
+    return gradients.of_run(Path(_WORKDIR.value), example=_EXAMPLE.value, **read)
 
 
 if __name__ == "__main__":

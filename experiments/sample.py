@@ -21,6 +21,7 @@ from .run import build, scores, workdir
 
 FLAGS = CommandFlags()
 _WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.train.")
+_TRUST = FLAGS.trust()
 _OUTPUT = FLAGS.string("output", None, "Where to write; the workdir's folder `samples` by default.")
 _NUM_IMAGES = FLAGS.integer("num_images", 100, "How many to draw.", lower_bound=1)
 _SEED = FLAGS.integer(
@@ -38,7 +39,8 @@ def main() -> None:
     if any((output / "images").glob("*.png")):
         raise UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
     with user_errors():
-        vae, params, _ = runs.load(folder, average=scores.evaluated_weights(config) == "average")
+        average = scores.evaluated_weights(config) == "average"
+        vae, params, _ = runs.load(folder, average=average, trusted=_TRUST.value)
         (output / "images").mkdir(parents=True, exist_ok=True)
     prior = vae.prior(params)
 

@@ -36,6 +36,7 @@ _INIT_FROM = FLAGS.string("init_from", None, "Short for --config.init_from: a ru
 _STUCK_AFTER = FLAGS.number(
     "stuck_after", 900, "Seconds without progress that end the process; 0: never.", lower_bound=0
 )
+_TRUST = FLAGS.trust()
 _WANDB = FLAGS.string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
 _PRINT_CONFIG = FLAGS.switch("print_config", False, "Print every field of the config as a flag, and exit.")
 
@@ -65,7 +66,9 @@ def _base(file: str | None) -> Config:
     """Returns the config that a command line overrides: a file's, else the one that the workdir holds."""
     folder = Path(_WORKDIR.value)
     if file is None and (folder / workdir.CONFIG).exists():
-        return workdir.read_config(folder)
+        config = workdir.read_config(folder)
+        workdir.check_trusted(folder, config, _TRUST.value)
+        return config
     return load_config(file or _DEFAULT, Config)
 
 

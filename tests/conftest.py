@@ -34,7 +34,10 @@ def pytest_configure(config):
 
 
 # What takes longest begins first, so that no worker is left alone with it at the end.
-_SLOWEST = ["processes", "faults", "parallel", "evaluate", "resume", "notebook", "evidence", "estimators", "bounds"]
+_SLOWEST = [
+    *("processes", "faults", "parallel", "evaluate", "resume", "notebook", "evidence", "estimators", "bounds"),
+    *("flow_losses", "contributing"),
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -291,7 +291,7 @@ def test_the_command_counts_the_parameters_of_a_run(own, tmp_path):
     state = training.init_state(jax.jit(vae.init)(jax.random.key(0)), optax.sgd(0.1))
     with training.Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(state, {"config": {"model": model}, "event_shape": (4,), "data_mean": [0.0] * 4})
-    flags.read_flags(own["parameters"].FLAGS, ["parameters", f"--workdir={tmp_path}"])
+    flags.read_flags(own["parameters"].FLAGS, ["parameters", f"--workdir={tmp_path}", "--trust=mypackage"])
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         own["parameters"].main()
     assert printed.getvalue().split() == ["decoder", "55", "encoder", "69", "prior", "1", "total", "125"]

@@ -11,9 +11,10 @@ import pytest
 from vae_jax import expressions, likelihoods, posteriors, training
 from vae_jax.expressions import Role, canonical, make, parse, signature, split_sum
 from vae_jax.likelihoods import LIKELIHOODS
-from vae_jax.losses import OBJECTIVES, REGULARIZERS
+from vae_jax.losses import OBJECTIVES
 from vae_jax.posteriors import POSTERIORS
 from vae_jax.priors import PRIORS
+from vae_jax.training import BETA_SCHEDULES
 
 
 class Thing(NamedTuple):
@@ -151,10 +152,10 @@ def test_a_part_of_ones_own_is_written_with_its_module(text, expected):
 @pytest.mark.usefixtures("own")
 def test_a_function_of_ones_own_without_arguments_is_the_part_where_parts_are_functions():
     """Also one that is a `functools.partial`, as the calls of expressions are."""
-    half = make("own_parts:half", REGULARIZERS)
+    half = make("own_parts:half", BETA_SCHEDULES)
     assert half(4) == 2.0
-    assert canonical("own_parts:half", REGULARIZERS) == "own_parts:half"
-    assert make(half, REGULARIZERS) is half
+    assert canonical("own_parts:half", BETA_SCHEDULES) == "own_parts:half"
+    assert make(half, BETA_SCHEDULES) is half
 
 
 def written(name: str) -> str:
@@ -220,7 +221,7 @@ def test_a_function_of_ones_own_that_returns_no_part_is_refused():
         make("tests.test_expressions:number", THINGS)
 
 
-@pytest.mark.parametrize("value", [3, None, ("ring", 1), plain], ids=str)
+@pytest.mark.parametrize("value", [3, None, ("ring", 1), plain], ids=["number", "none", "tuple", "function"])
 def test_what_is_neither_text_nor_part_is_a_wrong_type(value):
     message = f"the thing must be an expression or a Thing, got {value!r:.100}"
     with pytest.raises(TypeError, match=re.escape(message)):

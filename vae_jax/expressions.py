@@ -97,8 +97,10 @@ def parse(text: str, role: Role, *, later: tuple[str, ...] = ()) -> Any:
 def canonical(text: str, role: Role, *, later: tuple[str, ...] = ()) -> str:
     """Returns an expression with every argument by name and every default; texts of one part become one.
 
-    What is no legal expression is returned as it is.
+    What is no legal expression is returned as it is, and so is one that names a module, which is not imported for it.
     """
+    if _CUSTOM.fullmatch(text.strip()):
+        return text.strip()
     try:
         part = parse(text, role, later=later)
     except ValueError:
@@ -121,6 +123,18 @@ def signature(name: str, function: Callable[..., Any], *, later: tuple[str, ...]
             value = "" if default is parameter.empty else f"={default if isinstance(default, str) else repr(default)}"
             shown.append(parameter.name + value)
     return f"{name}({', '.join(shown)})" if shown else name
+
+
+def modules(text: str) -> list[str]:
+    """Returns the modules that an expression would import, its own and those of quoted parts in it."""
+    custom = _CUSTOM.fullmatch(text.strip())
+    found = [custom[1]] if custom else []
+    try:
+        nodes = list(ast.walk(ast.parse(custom[2] if custom else text.strip(), mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return found  # it is refused when it is read
+    quoted = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return found + [module for text in quoted for module in modules(text)]
 
 
 def split_sum(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from ml_collections import FrozenConfigDict
 
+from . import expressions
 from .migration import migrate_config
 from .model import VAE, Params
 from .networks import assemble
@@ -73,7 +74,11 @@ _PARTS = ("posterior", "prior", "likelihood", "compute_dtype")
 
 
 def load(
-    workdir: str | Path, *, average: bool = False, checkpoint: str | int = "latest"
+    workdir: str | Path,
+    *,
+    average: bool = False,
+    checkpoint: str | int = "latest",
+    trusted: Collection[str] = (),
 ) -> tuple[VAE, Params, FrozenConfigDict]:
     """The model of a run of `experiments.train`, its parameters at a checkpoint, and its config.
 
@@ -83,6 +88,8 @@ def load(
         raw parameters.
       checkpoint: "latest", "best" (by the validation ELBO), or a step. Every file is first compared with its SHA-256;
         "latest" passes over damaged checkpoints, with a warning.
+      trusted: packages of one's own whose functions the run's model may name, "mypackage" for
+        "mypackage.nets:tower(width=64)". Nothing else that a run's folder names is imported.
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
@@ -91,12 +98,42 @@ def load(
     with open_checkpoints(workdir) as checkpoints:
         step = choose(checkpoints, checkpoint)
         stored, where = stored_model(checkpoints, step), f"the checkpoint {checkpoints.directory / str(step)}"
+        check_trusted(stored.config, trusted, where)
         try:
             vae = build_vae(stored.config["model"], event_shape=stored.event_shape, data_mean=stored.data_mean)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where} holds a model that cannot be built: {error}") from error
         params = checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)), average=average)
     return vae, params, FrozenConfigDict(stored.config)
+
+
+def check_trusted(config: Mapping[str, Any], trusted: Collection[str], where: str) -> None:
+    """Raises `ValueError` where a stored config names a module outside the trusted packages: a function of one's own
+    would be called by whoever wrote the folder."""
+    for field, module in named_modules(config):
+        if not any(module == package or module.startswith(f"{package}.") for package in trusted):
+            package = module.partition(".")[0]
+            raise ValueError(
+                f"{where} has a {field} that would run code of the module {module}, which is no part of vae_jax. If "
+                f"you trust both, say so: --trust={package} for a command, trusted=[{package!r}] for runs.load"
+            )
+
+
+def named_modules(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns (field, module) of each module that the expressions of a config name."""
+    found = []
+    for section, field in _EXPRESSIONS:
+        text = config[section].get(field) if isinstance(config.get(section), Mapping) else None
+        for part in expressions.split_sum(text) if isinstance(text, str) else ():
+            found += [(f"{section}.{field}", module) for module in expressions.modules(part)]
+    return found
+
+
+_EXPRESSIONS = (
+    *(("model", field) for field in ("network", "posterior", "prior", "likelihood")),
+    *(("loss", field) for field in ("bound", "beta", "regularizers")),
+    ("training", "optimizer"),
+)
 
 
 def stored_model(checkpoints: Checkpoints, step: int) -> StoredModel:

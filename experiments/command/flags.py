@@ -44,6 +44,12 @@ class CommandFlags:
         """Returns the flag --data_path."""
         return self.string("data_path", None, "Where the data of the run's data.path now are, if they have moved.")
 
+    def trust(self) -> flags.FlagHolder[list[str]]:
+        """Returns the flag --trust."""
+        return self.list(
+            "trust", [], "Packages of your own whose functions the run's config, read from its folder, may name."
+        )
+
     def described(self) -> str:
         """Returns every flag with its default and what it is for, as text for the terminal."""
         lines = []

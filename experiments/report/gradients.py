@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax import figures, losses, oracles, runs
+from vae_jax import figures, losses, oracles
 
 from ..run import build, scores, workdir
 
@@ -56,18 +56,19 @@ def of_oracle(name: str, *, seed: int, bound: str, width: float) -> Subject:
     return Subject(oracle.vae, params, x, exact)
 
 
-def of_run(folder: Path, *, example: int, data_dir: str | None, data_path: str | None) -> Subject:
-    """Returns the model of a run at its newest checkpoint, and one test image.
+def of_run(folder: Path, *, example: int, **read: Any) -> Subject:
+    """Returns the model of a run at its newest checkpoint, and one test image; `read` is as for `workdir.load`.
 
     Raises:
       ValueError: where there is no such image.
     """
-    config, experiment = workdir.load(folder, data_dir=data_dir, data_path=data_path)
+    config, experiment = workdir.load(folder, **read)
     number = len(experiment.dataset.test.images)
     if example >= number:
         raise ValueError(f"--example={example}: there are {number} test images, counted from 0")
-    vae, params, _ = runs.load(folder, average=scores.evaluated_weights(config) == "average")
-    return Subject(vae, params, experiment.observed("test", np.array([example]))[0], lambda count: None)
+    average = scores.evaluated_weights(config) == "average"
+    params = scores.load_weights(experiment, folder, checkpoint="latest", weights="average" if average else "params")[1]
+    return Subject(experiment.vae, params, experiment.observed("test", np.array([example]))[0], lambda count: None)
 
 
 def of_name(bound: str) -> losses.Bound:

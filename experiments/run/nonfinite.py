@@ -1,6 +1,7 @@
 """What a run does about a loss or a gradient that is not finite: skip it, or leave what reproduces it."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,11 +67,12 @@ def write_repro(
     )
 
 
-def replay(path: str | Path) -> Replayed:
-    """Computes the step of a repro file on one device."""
+def replay(path: str | Path, *, trusted: Collection[str] = ()) -> Replayed:
+    """Returns the step of a repro file, computed on one device; `trusted` is as for `runs.load`."""
     with np.load(path, allow_pickle=False) as arrays:
         stored = dict(arrays)
     metadata = json.loads(str(stored["metadata"]))
+    runs.check_trusted(metadata["config"], trusted, f"{path}")
     config, event_shape = from_dict(metadata["config"]), tuple(metadata["event_shape"])
     vae = runs.build_vae(to_dict(config)["model"], event_shape=event_shape, data_mean=stored["data_mean"])
     template = jax.eval_shape(vae.init, jax.random.key(0))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax import parallel, training
+from vae_jax import parallel, runs, training
 
 from ..command import signals, watchdog
 from ..command.errors import UserError, user_errors
@@ -136,7 +136,8 @@ def _explain(error: training.NonFiniteError, steps: RunSteps, state: training.Tr
     path = folder / f"nonfinite_{error.step}.npz"
     if parallel.is_first_process():
         steps.write_repro(path, error, params)
-        again = nonfinite.replay(path)
+        own = [module for _, module in runs.named_modules(steps.metadata["config"])]
+        again = nonfinite.replay(path, trusted=own)
         recurs = not np.isfinite([again.loss, again.gradient_norm]).all()
     else:
         recurs = True

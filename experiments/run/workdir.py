@@ -5,7 +5,7 @@ import fcntl
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -127,18 +127,29 @@ def _check_data(folder: Path, stored: Stored, fingerprint: dict[str, Any]) -> No
         )
 
 
-def load(folder: Path, *, data_dir: str | None, data_path: str | None) -> tuple[Config, build.Experiment]:
+def load(
+    folder: Path, *, data_dir: str | None, data_path: str | None, trusted: Collection[str] = ()
+) -> tuple[Config, build.Experiment]:
     """Returns the config of the run in a folder, and what it builds, on the data that the run began with.
+
+    `trusted` are the packages whose functions the config may name.
 
     Raises:
       UserError: as `read_stored`, and for data that are missing, damaged or others.
     """
     stored = read_stored(folder)
+    check_trusted(folder, stored.config, trusted)
     with user_errors():
         places = {"data_dir": data_dir, "data_path": data_path}
         experiment = build.build(stored.config, **places, **as_stored(folder))
     _check_data(folder, stored, experiment.fingerprint)
     return stored.config, experiment
+
+
+def check_trusted(folder: Path, config: Config, trusted: Collection[str]) -> None:
+    """Raises `UserError` where a config that was read from a folder names a module outside the trusted packages."""
+    with user_errors():
+        runs.check_trusted(to_dict(config), trusted, f"the config in {folder}")
 
 
 def as_stored(folder: Path) -> dict[str, Any]:
