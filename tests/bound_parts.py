@@ -36,8 +36,9 @@ def assert_same(first: Any, second: Any, rtol: float = 1e-9) -> None:
 @functools.cache
 def near_posterior():
     """A q somewhat wider than the posterior, so that no weight is far above the rest: (oracle, params, x, log p(x))."""
-    oracle = oracles.ppca(jax.random.key(0), latent_dim=2, event_dim=3)
-    params = oracle.with_exact_posterior(oracle.params)
-    encoder = params["encoder"] | {"log_scale": params["encoder"]["log_scale"] + 0.3}
-    params, x = params | {"encoder": encoder}, jax.random.normal(jax.random.key(1), (3,))
-    return oracle, params, x, float(oracle.log_evidence(params, x))
+    with jax.enable_x64(False), jax.ensure_compile_time_eval():  # in float32, whoever asks first
+        oracle = oracles.ppca(jax.random.key(0), latent_dim=2, event_dim=3)
+        params = oracle.with_exact_posterior(oracle.params)
+        encoder = params["encoder"] | {"log_scale": params["encoder"]["log_scale"] + 0.3}
+        params, x = params | {"encoder": encoder}, jax.random.normal(jax.random.key(1), (3,))
+        return oracle, params, x, float(oracle.log_evidence(params, x))

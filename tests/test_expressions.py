@@ -301,8 +301,10 @@ def test_what_has_no_arguments_to_name_is_canonical_as_it_is(text):
 
 
 @pytest.mark.usefixtures("own")
-def test_a_canonical_text_keeps_the_module():
-    assert canonical("own_parts:bolt(2)", THINGS) == "own_parts:bolt(cap=None, length=2)"
+def test_a_canonical_text_of_ones_own_is_as_it_is_and_imports_nothing():
+    """It may have been read from a folder."""
+    assert canonical(" own_parts:bolt(2) ", THINGS) == "own_parts:bolt(2)"
+    assert "own_parts" not in sys.modules
 
 
 @pytest.mark.parametrize(

@@ -155,5 +155,5 @@ def test_the_lines_of_progress_say_what_is_weighted_and_in_which_unit(capsys):
     with Progress(num_steps=2, step=0, seconds_between_lines=0) as progress:
         progress.update(1, {"loss": 3.0, "elbo": -2.0, "kl": 1.0, "reconstruction": -1.0})
     header, line = capsys.readouterr().out.splitlines()
-    assert header == "in nats per example: loss, which is minimised, with beta and free bits; elbo and kl, without"
+    assert header == "in nats per example: loss, which is minimised, with beta and regularizers; elbo and kl, without"
     assert line.startswith("step 1/2  loss 3.00  elbo -2.00  kl 1.00  ")
