@@ -1,19 +1,24 @@
 """Configs: every file, every field through JSON, and how many examples are evaluated."""
 
 import dataclasses
+import functools
 import importlib
 import json
 from pathlib import Path
 
+import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.configs import digits
 from experiments.run import build
-from experiments.run.config import Config, Data, Evaluation, differences, from_dict, to_dict, validate
+from experiments.run.config import Config, Data, Evaluation, Loss, differences, from_dict, to_dict, validate
 from tests.commands import ROOT
+from tests.fixed_oracles import ppca
 from tests.own_files import COLOUR, GREY, save_npy
-from vae_jax import data
+from vae_jax import data, losses, oracles
 
 CONFIGS = sorted(file.stem for file in (ROOT / "experiments" / "configs").glob("*.py") if file.stem != "__init__")
 
@@ -153,6 +158,22 @@ def test_evaluation_takes_examples_spread_over_validation_and_test():
         np.testing.assert_array_equal(split.images, expected.images[rows])
         np.testing.assert_array_equal(split.labels, expected.labels[rows])
     np.testing.assert_array_equal(built.train.images, whole.train.images)
+
+
+@pytest.mark.parametrize(("kind", "num_samples"), [("discrete", 1), ("discrete", 4), ("ppca", 1)])
+def test_the_automatic_gradient_is_along_the_path_where_there_is_one(kind, num_samples):
+    """Else the score function's, with the other samples as the baseline where there are some."""
+    oracle = oracles.discrete(jax.random.key(0), latent_dim=2, event_dim=3) if kind == "discrete" else ppca()
+    config = Config(data=Data(binarization="none"), loss=Loss(num_samples=num_samples))
+    loss_fn, batch = build.make_loss(config, oracle.vae, axis_name=None), np.zeros((1, 3), np.uint8)
+    estimator = {"gradient": "pathwise"}
+    if kind == "discrete":
+        estimator = {"gradient": "score_function", "baseline": "leave_one_out" if num_samples > 1 else None}
+    named = functools.partial(losses.negative_elbo, vae=oracle.vae, num_samples=num_samples, **estimator)
+    keys, x = jax.random.split(jax.random.key(1), 1), jnp.zeros(3)
+    found = jax.grad(loss_fn, has_aux=True)(oracle.params, keys, batch, jnp.asarray(0))[0]
+    expected = jax.grad(named, has_aux=True)(oracle.params, jax.random.clone(keys)[0], x)[0]
+    chex.assert_trees_all_close(found, expected, rtol=1e-5)
 
 
 def of_file(config: Config, images: np.ndarray, folder: Path, **options: object) -> Config:

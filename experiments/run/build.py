@@ -122,7 +122,7 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
         noise_keys, xs = observations(config, keys, batch)
         now = jnp.asarray(beta(step))
-        loss = _of_example(options, bound, now, automatic_gradient(vae, params, xs))
+        loss = _of_example(options, bound, now, functools.partial(_reparameterized, vae, params, xs))
         terms = _regularizers(options, now)
         replace = next((term for term in terms if term.replaces), None)
         add = [term for term in terms if not term.replaces]
@@ -155,14 +155,17 @@ def _check_regularizers(
 
 
 def _of_example(
-    options: Loss, bound: losses.Bound | losses.Objective, beta: jax.Array, automatic: tuple[str, str | None]
+    options: Loss, bound: losses.Bound | losses.Objective, beta: jax.Array, reparameterized: Callable[[], bool]
 ) -> Callable[..., Any]:
-    """Returns the loss of one example, without its VAE; `automatic` are the gradient and baseline of "auto"."""
+    """Returns the loss of one example, without its VAE; `reparameterized` says whether q(z|x) is, for "auto"."""
     if isinstance(bound, losses.Objective):
         return functools.partial(bound.loss, num_samples=options.num_samples)
     gradient, baseline = options.gradient, options.baseline
-    if gradient == "auto":
-        gradient, baseline = automatic[0], automatic[1] if baseline is None and options.num_samples > 1 else baseline
+    if gradient == "auto" and reparameterized():
+        gradient = "pathwise"
+    elif gradient == "auto":
+        gradient = "score_function"
+        baseline = "leave_one_out" if baseline is None and options.num_samples > 1 else baseline
     estimated = {"num_samples": options.num_samples, "gradient": gradient, "baseline": baseline}
     if bound.kl is None:
         return functools.partial(losses.negative_bound, bound=bound, **estimated)
@@ -170,10 +173,10 @@ def _of_example(
     return functools.partial(losses.negative_elbo, kl=kl, beta=beta, **estimated)
 
 
-def automatic_gradient(vae: VAE, params: Any, xs: Any) -> tuple[str, str | None]:
-    """Returns gradient and baseline that apply to any bound: along the path where q(z|x) is reparameterised."""
-    q = vae.encode(params, jax.tree.map(lambda leaf: leaf[0], xs))
-    return ("pathwise", None) if is_reparameterized(q) else ("score_function", "leave_one_out")
+def _reparameterized(vae: VAE, params: Any, xs: Any) -> bool:
+    found = []  # q itself need not be a pytree, that it could be returned
+    jax.eval_shape(lambda x: found.append(is_reparameterized(vae.encode(params, x))), xs[0])
+    return found[0]
 
 
 def _check_used(options: Loss, bound: losses.Bound | losses.Objective) -> None:
