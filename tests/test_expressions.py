@@ -284,7 +284,7 @@ def test_texts_of_one_part_have_one_canonical_text(texts):
 
 def test_a_canonical_text_has_every_argument_by_name_and_is_its_own():
     text = canonical("ring(-1, colour=blue)", THINGS)
-    assert text == "ring(colour='blue', radius=-1, width=1.0)"
+    assert text == "ring(colour='blue', radius=-1.0, width=1.0)"
     assert canonical(text, THINGS) == text
     assert make(text, THINGS) == make("ring(-1, colour=blue)", THINGS)
 
@@ -304,6 +304,7 @@ def test_what_has_no_arguments_to_name_is_canonical_as_it_is(text):
 def test_a_canonical_text_of_ones_own_is_as_it_is_and_imports_nothing():
     """It may have been read from a folder."""
     assert canonical(" own_parts:bolt(2) ", THINGS) == "own_parts:bolt(2)"
+    assert canonical("around('own_parts:bolt(2)')", THINGS) == "around('own_parts:bolt(2)')"
     assert "own_parts" not in sys.modules
 
 
@@ -386,3 +387,16 @@ class TestRealTables:
         for role in (POSTERIORS, LIKELIHOODS, PRIORS):
             for name, function in role.parts.items():
                 assert make(expressions.signature(name, function), role) is make(name, role)
+
+
+def test_a_number_is_one_whether_it_is_written_with_a_point_or_not():
+    assert canonical("normal(1)", LIKELIHOODS) == canonical("normal(scale=1.0)", LIKELIHOODS)
+
+
+def test_what_is_quoted_is_not_divided():
+    assert split_sum("""f("a+(b") + g('+)')""") == ['f("a+(b")', "g('+)')"]
+
+
+def test_what_is_nested_too_deeply_is_refused():
+    with pytest.raises(ValueError, match=r"it is nested too deeply|it is no expression"):
+        make(f"ring({'-' * 3000}1)", THINGS)

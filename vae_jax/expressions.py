@@ -99,7 +99,7 @@ def canonical(text: str, role: Role, *, later: tuple[str, ...] = ()) -> str:
 
     What is no legal expression is returned as it is, and so is one that names a module, which is not imported for it.
     """
-    if _CUSTOM.fullmatch(text.strip()):
+    if modules(text):
         return text.strip()
     try:
         part = parse(text, role, later=later)
@@ -111,6 +111,9 @@ def canonical(text: str, role: Role, *, later: tuple[str, ...] = ()) -> str:
     bound = inspect.signature(part.func).bind_partial(**part.keywords)
     bound.apply_defaults()
     given = {name: value for name, value in bound.arguments.items() if name not in later}
+    for name, hint in _hints(part.func).items():
+        if type(given.get(name)) is int and float in (hint, *typing.get_args(hint)):
+            given[name] = float(given[name])
     return f"{head}({', '.join(f'{name}={value!r}' for name, value in sorted(given.items()))})"
 
 
@@ -139,10 +142,12 @@ def modules(text: str) -> list[str]:
 
 def split_sum(text: str) -> list[str]:
     """Returns the expressions that " + " joins; none of an empty text."""
-    parts, depth, start = [], 0, 0
+    parts, depth, start, quote = [], 0, 0, ""
     for place, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "+" and depth == 0:
+        if character in "\"'" and quote in ("", character):
+            quote = "" if quote else character
+        depth += 0 if quote else (character in "([{") - (character in ")]}")
+        if character == "+" and depth == 0 and not quote:
             parts.append(text[start:place])
             start = place + 1
     return [part.strip() for part in (*parts, text[start:])] if text.strip() else []
@@ -257,7 +262,7 @@ def _kinds(role: Role) -> str:
 
 
 class _naming:
-    """Puts the expression before the message of a `ValueError` or `TypeError` that its part raises."""
+    """Puts the expression before the message of an error that its part raises."""
 
     def __init__(self, role: Role, text: str) -> None:
         self._prefix = f"{role.name} {text!r}: "
@@ -266,5 +271,7 @@ class _naming:
         return
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ValueError | TypeError) and not str(error).startswith(self._prefix):
+        if isinstance(error, RecursionError):
+            raise ValueError(f"{self._prefix:.200}it is nested too deeply") from error
+        if isinstance(error, ValueError | TypeError):
             raise ValueError(self._prefix + str(error)) from error
