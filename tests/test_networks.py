@@ -1,5 +1,6 @@
 """Ready-made networks: initialisation, likelihoods (E5), shapes, caching and what is refused."""
 
+import dataclasses
 import math
 
 import chex
@@ -243,3 +244,18 @@ def test_a_log_variance_below_what_a_float_holds_leaves_the_kl_its_gradient(post
     value, gradient = jax.value_and_grad(kl)(jnp.full(2, -300.0))
     assert 160 < value < 300
     np.testing.assert_allclose(gradient, [-0.5, -0.5], rtol=1e-5)
+
+
+def test_a_body_that_cannot_be_hashed_is_refused_by_name():
+    """A dataclass that is not frozen has no hash."""
+
+    @dataclasses.dataclass
+    class Tower:
+        def __call__(self, in_shape, outputs):
+            raise NotImplementedError
+
+        def mirror(self):
+            return self
+
+    with pytest.raises(TypeError, match=r"the body Tower cannot be hashed, .* make it a frozen dataclass"):
+        networks.assemble(encoder=Tower(), event_shape=3, latent_shape=2)

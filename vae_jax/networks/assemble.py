@@ -65,6 +65,12 @@ def assemble(
       TypeError: for what is no part of the role, or cannot be hashed.
     """
     body = expressions.make(encoder, BODIES)
+    mirrored = body.mirror() if decoder is None else expressions.make(decoder, BODIES)
+    for network in (body, mirrored):
+        if getattr(network, "__hash__", None) is None:
+            raise TypeError(
+                f"the body {type(network).__name__} cannot be hashed, as JAX needs: make it a frozen dataclass"
+            )
     shape = check_sizes(event_shape, "event_shape")
     check_name(compute_dtype, "compute_dtype", COMPUTE_DTYPES)
     if examples is not None and np.shape(examples)[1:] != shape:
@@ -74,7 +80,7 @@ def assemble(
             raise ValueError(f"input_mean and output_mean must have the event shape {shape}, got {np.shape(mean)}")
     return _assembled(
         body,
-        body.mirror() if decoder is None else expressions.make(decoder, BODIES),
+        mirrored,
         expressions.make(posterior, POSTERIORS),
         expressions.make(prior, PRIORS),
         expressions.make(likelihood, LIKELIHOODS),
