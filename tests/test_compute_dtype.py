@@ -15,7 +15,7 @@ from tests.jaxpr_equations import products
 from vae_jax import VAE, data, losses, networks, training
 from vae_jax.networks.assemble import COMPUTE_DTYPES
 
-BATCH, STEPS = 100, 200
+BATCH, STEPS = 100, 60
 
 
 @functools.cache

@@ -109,7 +109,10 @@ def along_a_line(bound: str, options: dict, gradient: str) -> Any:
     return lambda t: loss_of(bound)(jax.tree.map(lambda p, d: p + t * d, params, direction), key(), x, **options)[0]
 
 
-@pytest.mark.parametrize(("bound", "options"), [("renyi", {"alpha": 0.5}), ("miwae", {"num_groups": 2})])
+@pytest.mark.parametrize(
+    ("bound", "options"),
+    [("renyi", {"alpha": 0.5}), pytest.param("miwae", {"num_groups": 2}, marks=pytest.mark.proof)],
+)
 def test_the_pathwise_second_derivative_is_that_of_the_bound(bound, options):
     """Against differences of the value, of which no derivative knows, in float64."""
     loss = along_a_line(bound, options, "pathwise")
