@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from jaxtyping import Array, Key
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from .distributions import Distribution
 
@@ -46,6 +49,11 @@ class Latent(NamedTuple):
     shape: Any
     dtype: Any
 
+    def check_real(self, name: str) -> None:
+        """Raises `ValueError` where z are no real numbers, which the prior of this name is over."""
+        if not jnp.issubdtype(self.dtype, jnp.floating):
+            raise ValueError(f"{name} is over real z, and q(z|x) draws z of type {self.dtype}")
+
 
 class Event(NamedTuple):
     """What x is: its shape, and examples of it, with a leading axis, if there are some."""
@@ -67,6 +75,16 @@ class Prior:
     build: Callable[[Any, Latent, Callable[[Any], Any]], Distribution]
     init: Callable[[Key[Array, ""], Latent, Event], Any] = lambda key, latent, event: {}
     num_examples: int = 0
+
+
+def scale_of(log_variance: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    """Returns σ = exp(½ log σ²), at least the smallest normal number, with the gradient of an exponential everywhere.
+
+    A σ of 0 has a KL of infinity, whose gradient is NaN; with a plain maximum the gradient would be 0, for ever.
+    """
+    half = 0.5 * log_variance
+    lift = jnp.maximum(math.log(jnp.finfo(half.dtype).tiny) + 0.01 - half, 0)
+    return jnp.exp(half + jax.lax.stop_gradient(lift))
 
 
 def part(function: Callable[_P, _Part]) -> Callable[_P, _Part]:

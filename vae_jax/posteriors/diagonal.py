@@ -1,14 +1,11 @@
 """Independent Gaussians."""
 
-import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ..distributions import DiagonalNormal
-from ..parts import Family, Shape, part
+from ..parts import Family, Shape, part, scale_of
 
 
 @part
@@ -20,16 +17,6 @@ def diagonal() -> Family:
     Source: Kingma and Welling 2014, arXiv:1312.6114, section 3.
     """
     return Family(outputs=lambda shape: {"mean": shape, "log_variance": shape}, build=_build)
-
-
-def scale_of(log_variance: Float[Array, "*latent"]) -> Float[Array, "*latent"]:
-    """Returns σ = exp(½ log σ²), at least the smallest normal number, with the gradient of an exponential everywhere.
-
-    A σ of 0 has a KL of infinity, whose gradient is NaN; with a plain maximum the gradient would be 0, for ever.
-    """
-    half = 0.5 * log_variance
-    lift = jnp.maximum(math.log(jnp.finfo(half.dtype).tiny) + 0.01 - half, 0)
-    return jnp.exp(half + jax.lax.stop_gradient(lift))
 
 
 def _build(own: Any, numbers: dict[str, Array], shape: Shape, given: Any) -> DiagonalNormal:

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ..distributions import MultivariateNormal
-from ..parts import Family, Shape, part
-from .diagonal import scale_of
+from ..parts import Family, Shape, part, scale_of
 
 
 @part

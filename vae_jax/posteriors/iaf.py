@@ -7,8 +7,7 @@ from jaxtyping import Array, Key
 
 from ..checks import check_count, check_sizes
 from ..distributions import InverseAutoregressiveFlow, autoregressive_layers
-from ..parts import Family, Shape, part
-from .diagonal import scale_of
+from ..parts import Family, Shape, part, scale_of
 
 
 @part

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from .. import distributions
@@ -22,6 +21,5 @@ def standard_normal() -> Prior:
 
 
 def _init(key: Key[Array, ""], latent: Latent, event: Event) -> dict[str, Any]:
-    if not jnp.issubdtype(latent.dtype, jnp.floating):
-        raise ValueError(f"standard_normal is over real z, and q(z|x) draws z of type {latent.dtype}")
+    latent.check_real("standard_normal")
     return {}
