@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from experiments.parts import ROLES, source
+from experiments.parts import source
 from experiments.run.config import Config, describe
+from experiments.run.roles import ROLES
 from vae_jax import losses
-from vae_jax.expressions import signature
 
 _TABLE = re.compile(r"(<!-- the table is .* -->\n).*(<!-- end of the table -->)", re.DOTALL)
 
@@ -34,10 +34,10 @@ def config() -> list[str]:
 def parts() -> list[str]:
     """Returns the table of the parts that a config can name, save those of Optax, whose arguments are its own."""
     lines = ["| field | part | source |", "|---|---|---|"]
-    for field, (role, later) in ROLES.items():
-        for name, function in role.parts.items():
+    for field, of_field in ROLES.items():
+        for written, function in zip(of_field.written(), of_field.role.parts.values(), strict=True):
             if source(function) != "optax":
-                lines.append(f"| `{field}` | `{signature(name, function, later=later)}` | {source(function)} |")
+                lines.append(f"| `{field}` | `{written}` | {source(function)} |")
     return lines
 
 

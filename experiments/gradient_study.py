@@ -43,7 +43,7 @@ def main() -> None:
     key = build.purpose_key(jax.random.key(_SEED.value), build.STUDY)
     rows = []
     for gradient, count in itertools.product(estimators, counts):
-        bound = gradients.of_name(_BOUND.value)
+        bound = losses.OBJECTIVES.parts[_BOUND.value]()
         estimator = {"bound": bound, "gradient": gradient, "num_samples": count}
         loss = functools.partial(losses.negative_bound, vae=subject.vae, **estimator)
         with user_errors():

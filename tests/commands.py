@@ -206,6 +206,7 @@ def _become(name: str, arguments: Sequence[str], variables: dict[str, str], said
     os.setsid()
     for number, stream in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(Path(said) / stream, os.O_WRONLY | os.O_CREAT), number)
+    # Open for as long as the process lives.
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
     os.chdir(ROOT)

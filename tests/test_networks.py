@@ -252,7 +252,7 @@ def test_a_body_that_cannot_be_hashed_is_refused_by_name():
     @dataclasses.dataclass
     class Tower:
         def __call__(self, in_shape, outputs):
-            raise NotImplementedError
+            return self
 
         def mirror(self):
             return self

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.command.errors import UserError
 from experiments.run.nonfinite import replay
+from experiments.run.roles import ROLES
 from tests import commands
 from tests.commands import ROOT
 from tests.own_files import Touches
@@ -79,6 +80,27 @@ def test_a_stored_config_runs_no_code_but_of_packages_that_are_trusted(hostile, 
     assert "hostile_module" not in sys.modules
     with pytest.raises((RuntimeError, UserError, ValueError), match="executed"):
         run(trusted=["hostile_module"])
+
+
+def test_every_expression_of_a_config_is_looked_at():
+    assert {f"{section}.{field}" for section, field in runs.EXPRESSIONS} == set(ROLES)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("model.prior", "evil:f()"),
+        ("model.prior", "  evil:f"),
+        ("model.likelihood", "around('evil:f')"),
+        ("model.likelihood", r"around('\x65vil:f')"),
+        # Divided at the plus, neither half of it would be legal, and the module would not be found.
+        ("model.likelihood", r"around(a='\'', b=')+', c='evil:f')"),
+        ("loss.regularizers", "free_bits(0.1) + evil:f()"),
+    ],
+)
+def test_a_module_is_found_wherever_an_expression_names_it(field, text):
+    section, name = field.split(".")
+    assert runs.named_modules({section: {name: text}}) == [(field, "evil")]
 
 
 def test_no_pickle_in_a_stopped_step_is_ever_executed(tmp_path):

@@ -93,7 +93,8 @@ def load(
 
     Raises:
       FileNotFoundError: where there is no such checkpoint.
-      ValueError: where it is damaged, or does not fit the code, or the run keeps no weight average.
+      ValueError: where it is damaged, or does not fit the code, or the run keeps no weight average, or its config
+        names a module that is not trusted.
     """
     with open_checkpoints(workdir) as checkpoints:
         step = choose(checkpoints, checkpoint)
@@ -122,14 +123,17 @@ def check_trusted(config: Mapping[str, Any], trusted: Collection[str], where: st
 def named_modules(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns (field, module) of each module that the expressions of a config name."""
     found = []
-    for section, field in _EXPRESSIONS:
+    for section, field in EXPRESSIONS:
         text = config[section].get(field) if isinstance(config.get(section), Mapping) else None
-        for part in expressions.split_sum(text) if isinstance(text, str) else ():
-            found += [(f"{section}.{field}", module) for module in expressions.modules(part)]
+        texts = [text] if isinstance(text, str) else []
+        if field == "regularizers":  # as they are read: no other field is divided
+            texts = [part for text in texts for part in expressions.split_sum(text)]
+        found += [(f"{section}.{field}", module) for text in texts for module in expressions.modules(text)]
     return found
 
 
-_EXPRESSIONS = (
+# The fields of a config that may name a module.
+EXPRESSIONS = (
     *(("model", field) for field in ("network", "posterior", "prior", "likelihood")),
     *(("loss", field) for field in ("bound", "beta", "regularizers")),
     ("training", "optimizer"),

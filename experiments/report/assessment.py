@@ -111,9 +111,9 @@ def _latents(subject: Subject) -> evaluation.LatentStatistics:
 def _collapse(subject: Subject, found: Assessment) -> evaluation.CollapseDiagnosis:
     if found.latents is None:
         raise ValueError(f"the latents are not known: {found.reasons['latents']}")
-    options, scale = subject.config, _shared_scale(subject.experiment.vae, subject.params)
-    beta = training.beta_schedule(options.loss.beta)
-    first, last = (float(np.asarray(beta(step))) for step in (0, options.training.num_steps))
+    config, scale = subject.config, _shared_scale(subject.experiment.vae, subject.params)
+    beta = training.beta_schedule(config.loss.beta)
+    first, last = (float(np.asarray(beta(step))) for step in (0, config.training.num_steps))
     return evaluation.diagnose_collapse(
         found.latents,
         annealed=first < last,

@@ -71,11 +71,6 @@ def of_run(folder: Path, *, example: int, **read: Any) -> Subject:
     return Subject(experiment.vae, params, experiment.observed("test", np.array([example]))[0], lambda count: None)
 
 
-def of_name(bound: str) -> losses.Bound:
-    """Returns the bound "elbo" or "iwae"."""
-    return {"elbo": losses.elbo, "iwae": losses.iwae}[bound]()
-
-
 def applicable(subject: Subject, bound: str, wanted: list[str] | None) -> list[str]:
     """Returns the estimators that are wanted, or all that apply to the subject.
 
@@ -88,7 +83,9 @@ def applicable(subject: Subject, bound: str, wanted: list[str] | None) -> list[s
             if name not in legal:
                 raise ValueError(f"--gradients={name}: {bound} has {', '.join(legal)}")
         return wanted
-    loss = functools.partial(losses.negative_bound, bound=of_name(bound), vae=subject.vae, num_samples=2)
+    loss = functools.partial(
+        losses.negative_bound, bound=losses.OBJECTIVES.parts[bound](), vae=subject.vae, num_samples=2
+    )
 
     def applies(gradient: str) -> bool:
         try:

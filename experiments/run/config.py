@@ -4,34 +4,22 @@ A config file returns a `Config` from `get_config()`; any field can be overridde
 `--config.training.num_steps=20000`.
 """
 
-import contextlib
 import dataclasses
 import math
 import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from vae_jax import expressions
-from vae_jax.likelihoods import LIKELIHOODS
-from vae_jax.losses import OBJECTIVES, REGULARIZERS
 from vae_jax.migration import migrate_config
-from vae_jax.networks.bodies import BODIES
-from vae_jax.posteriors import POSTERIORS
-from vae_jax.priors import PRIORS
-from vae_jax.training import BETA_SCHEDULES, OPTIMIZERS, json_files
+from vae_jax.training import json_files
 
 from ..command.flags import fields
+from .roles import ROLES, canonical
 
 
 def _field(default: Any, meaning: str, *, legal: str = "") -> Any:
     """Returns a field with what `describe` says about it; its range is in `_AT_LEAST` and `_POSITIVE`."""
     return dataclasses.field(default=default, metadata={"meaning": meaning, "legal": legal})
-
-
-def _expression(role: expressions.Role, *, later: tuple[str, ...] = (), custom: bool = True) -> str:
-    """Returns how the parts of a role are written, one after the other."""
-    names = [expressions.signature(name, function, later=later) for name, function in role.parts.items()]
-    return ", ".join(names + ["module:name(…)"] * custom)
 
 
 # Real annotations and unfrozen classes: the flags read the first to parse overrides, and write to the second.
@@ -63,13 +51,11 @@ class Data:
 
 @dataclasses.dataclass
 class Model:
-    network: str = _field(
-        "mlp(hidden=(200, 200), activation=tanh)", "the encoder; the decoder mirrors it", legal=_expression(BODIES)
-    )
+    network: str = _field("mlp(hidden=(200, 200), activation=tanh)", "the encoder; the decoder mirrors it")
     latent_dim: tuple[int, ...] = _field((50,), "the dimension of z, or its shape")
-    posterior: str = _field("diagonal", "q(z|x)", legal=_expression(POSTERIORS))
-    prior: str = _field("standard_normal", "p(z)", legal=_expression(PRIORS))
-    likelihood: str = _field("bernoulli", "p(x|z)", legal=_expression(LIKELIHOODS))
+    posterior: str = _field("diagonal", "q(z|x)")
+    prior: str = _field("standard_normal", "p(z)")
+    likelihood: str = _field("bernoulli", "p(x|z)")
     compute_dtype: str = _field("float32", "the type in which the networks compute", legal="float32, bfloat16")
     center_input: bool = _field(False, "subtract the training data's mean from the encoder's input")
     data_bias: bool = _field(False, "start with the training data's mean as the decoder's output")
@@ -77,7 +63,7 @@ class Model:
 
 @dataclasses.dataclass
 class Loss:
-    bound: str = _field("elbo", "what is maximised", legal=_expression(OBJECTIVES))
+    bound: str = _field("elbo", "what is maximised")
     gradient: str = _field(
         "auto",
         "the gradient estimator; auto: pathwise where q is reparameterised, else score_function with leave_one_out",
@@ -86,10 +72,8 @@ class Loss:
     baseline: str | None = _field(None, "for gradient=score_function", legal="leave_one_out")
     kl: str = _field("auto", "the KL in closed form, or from the samples", legal="auto, analytic, monte_carlo")
     num_samples: int = _field(1, "samples of z for each example, over all groups")
-    beta: str = _field(
-        "1.0", "the weight of the KL in the ELBO", legal=f"a number, {_expression(BETA_SCHEDULES, custom=False)}"
-    )
-    regularizers: str = _field("", "terms of a batch, joined by +", legal=_expression(REGULARIZERS, later=("beta",)))
+    beta: str = _field("1.0", "the weight of the KL in the ELBO", legal="a number")
+    regularizers: str = _field("", "terms of a batch, joined by +")
 
 
 @dataclasses.dataclass
@@ -101,11 +85,7 @@ class Training:
         "constant", "the learning rate after the warm-up: constant, or falling to 0", legal="constant, cosine, linear"
     )
     warmup_steps: int = _field(0, "steps in which the learning rate rises from 0", legal="below num_steps")
-    optimizer: str = _field(
-        "adam",
-        "the optimiser, of Optax",
-        legal=", ".join([*OPTIMIZERS.parts, "with their arguments", "module:name(…)"]),
-    )
+    optimizer: str = _field("adam", "the optimiser, of Optax")
     clip_norm: float | None = _field(None, "the largest global norm of a gradient; None: any")
     average_decay: float | None = _field(
         None, "decay of the weight average, which is then what is evaluated; None: no average", legal="below 1"
@@ -158,7 +138,8 @@ def describe(config: Config) -> list[Described]:
         section, _, field = name.rpartition(".")
         about = type(_get(config, section) if section else config).__dataclass_fields__[field].metadata
         ranges = [f"at least {_AT_LEAST[name]}"] if name in _AT_LEAST else ["positive"] if name in _POSITIVE else []
-        legal = ", ".join([*ranges, about["legal"]] if about["legal"] else ranges)
+        parts = [*ROLES[name].role.parts, "module:name"] if name in ROLES else []
+        legal = ", ".join([*ranges, *filter(None, [about["legal"]]), *parts])
         described.append(Described(name, json_files.type_name(annotation), value, legal, about["meaning"]))
     return described
 
@@ -208,12 +189,12 @@ def _from_dict(kind: Any, values: dict[str, Any], prefix: str = "") -> Any:
 
 def differences(mine: Config, other: Config) -> list[str]:
     """Returns a line for each field in which a stored config differs; texts of one part are no difference."""
-    there = {name: value for name, _, value in fields(_canonical(other))}
-    written = {name: value for name, _, value in fields(other)}
+    there = {name: value for name, _, value in fields(other)}
+    one = lambda name, value: canonical(name, value) if name in ROLES else value
     return [
-        f"{name}: {written[name]!r} there, {here!r} here"
-        for (name, _, here), (_, _, canonical) in zip(fields(mine), fields(_canonical(mine)), strict=True)
-        if there[name] != canonical
+        f"{name}: {there[name]!r} there, {here!r} here"
+        for name, _, here in fields(mine)
+        if one(name, there[name]) != one(name, here)
     ]
 
 
@@ -222,36 +203,6 @@ def extends(mine: Config, other: Config) -> bool:
     longer = mine.training.num_steps > other.training.num_steps and mine.training.schedule == "constant"
     training = dataclasses.replace(mine.training, num_steps=other.training.num_steps)
     return longer and not differences(dataclasses.replace(mine, training=training), other)
-
-
-def _canonical(config: Config) -> Config:
-    """Returns a config with one text for each part, with all its arguments: of several that are equal, the same."""
-    model, loss, training = config.model, config.loss, config.training
-    regularizers = [
-        expressions.canonical(text, REGULARIZERS, later=("beta",)) for text in expressions.split_sum(loss.regularizers)
-    ]
-    beta = expressions.canonical(loss.beta, BETA_SCHEDULES)
-    with contextlib.suppress(ValueError):
-        beta = str(float(beta))
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(
-            model,
-            network=expressions.canonical(model.network, BODIES),
-            posterior=expressions.canonical(model.posterior, POSTERIORS),
-            prior=expressions.canonical(model.prior, PRIORS),
-            likelihood=expressions.canonical(model.likelihood, LIKELIHOODS),
-        ),
-        loss=dataclasses.replace(
-            loss,
-            bound=expressions.canonical(loss.bound, OBJECTIVES),
-            beta=beta,
-            regularizers=" + ".join(regularizers),
-        ),
-        training=dataclasses.replace(
-            training, optimizer=expressions.canonical(training.optimizer, OPTIMIZERS, later=("learning_rate",))
-        ),
-    )
 
 
 def validate(config: Config) -> None:

@@ -114,7 +114,7 @@ def _along_the_path(
     still = samples.at_fixed_z()
     log_weights = jax.lax.stop_gradient(still.log_weights(beta))
     for_theta, for_phi = jax.grad(bound)(log_weights), jax.grad(bound.of_groups)(log_weights)
-    factors = None
+    factors = jnp.ones_like(log_weights)
     if gradient == "doubly_reparameterized":
         second = _in_groups(bound, lambda l: jnp.diagonal(jax.hessian(bound.value)(l)), log_weights)
         used = for_phi != 0

@@ -53,17 +53,15 @@ class Samples:
 
         return over_samples(densities, self.drawn)
 
-    def at_fixed_q(self, factors: Float[Array, " K"] | None = None) -> Densities:
-        """Returns the densities with their derivatives through z_k and with respect to p, q held fixed; those through
-        z_k times `factors`."""
-        # On z rather than on the parameters, whose gradients would be per example.
-        scaled = (lambda z, factor: z) if factors is None else _scale_gradient
-        each = (self.drawn, jnp.ones(jax.tree.leaves(self.drawn)[0].shape[0]) if factors is None else factors)
+    def at_fixed_q(self, factors: Float[Array, " K"]) -> Densities:
+        """Returns the densities with their derivatives through z_k, times `factors`, and with respect to p; q is held
+        fixed."""
+        each = (self.drawn, factors)
         if not self.from_noise:
             log_q = _at_fixed(self.example.q.log_prob, self.drawn)
 
             def of_density(sample: tuple[Any, Array]) -> Densities:
-                z = scaled(*sample)
+                z = _scale_gradient(*sample)
                 return self.example.densities(z, log_q(z))
 
             return over_samples(of_density, each)
@@ -72,7 +70,7 @@ class Samples:
         def of_noise(sample: tuple[Any, Array]) -> Densities:
             e, factor = sample
             z, value = self.example.q.transform(e)
-            z = scaled(z, factor)
+            z = _scale_gradient(z, factor)
             return self.example.densities(z, jax.lax.stop_gradient(value) + slope(e, z))
 
         return over_samples(of_noise, each)
@@ -104,7 +102,7 @@ def _at_fixed(function: Callable[[Any], Any], batch: Any) -> Callable[[Any], Any
 
 @jax.custom_jvp
 def _scale_gradient(z: Any, factor: Float[Array, ""]) -> Any:
-    """z; its gradient times `factor`."""
+    """z; its gradient times `factor`. On z rather than on the parameters, whose gradients would be per example."""
     return z
 
 
