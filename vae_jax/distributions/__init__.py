@@ -3,6 +3,7 @@
 from .autoregressive import InverseAutoregressiveFlow as InverseAutoregressiveFlow
 from .autoregressive import autoregressive_layers as autoregressive_layers
 from .bernoulli import Bernoulli as Bernoulli
+from .elementwise import Elementwise as Elementwise
 from .kl import has_closed_form_kl as has_closed_form_kl
 from .kl import kl_divergence as kl_divergence
 from .kl import kl_per_dimension as kl_per_dimension
@@ -15,4 +16,7 @@ from .normal import standard_normal as standard_normal
 from .protocol import Distribution as Distribution
 from .protocol import has_costly_inverse as has_costly_inverse
 from .protocol import is_reparameterized as is_reparameterized
+from .support import Binary as Binary
 from .support import Interval as Interval
+from .support import Levels as Levels
+from .support import WholeNumbers as WholeNumbers

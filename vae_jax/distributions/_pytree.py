@@ -9,30 +9,40 @@ import jax.numpy as jnp
 _Class = TypeVar("_Class", bound=type)
 
 
-@dataclass_transform(frozen_default=True, eq_default=False)
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(dataclasses.field,))
 def pytree_dataclass(cls: _Class) -> _Class:
-    """Makes `cls` a frozen dataclass whose fields are the children of a pytree node.
+    """Makes `cls` a frozen dataclass whose fields are the children of a pytree node, save those made by `static`.
 
     Unflattening bypasses `__init__`: JAX puts placeholders and batched tracers into the fields, which are no
     values to be checked.
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-    names = tuple(field.name for field in dataclasses.fields(cls))
+    fields = dataclasses.fields(cls)
+    names = tuple(field.name for field in fields if not field.metadata.get("static"))
+    static_names = tuple(field.name for field in fields if field.metadata.get("static"))
 
-    def flatten_with_keys(node: Any) -> tuple[tuple[tuple[Any, Any], ...], None]:
-        return tuple((jax.tree_util.GetAttrKey(name), getattr(node, name)) for name in names), None
+    def static_values(node: Any) -> tuple[Any, ...]:
+        return tuple(getattr(node, name) for name in static_names)
 
-    def flatten(node: Any) -> tuple[tuple[Any, ...], None]:
-        return tuple(getattr(node, name) for name in names), None
+    def flatten_with_keys(node: Any) -> tuple[tuple[tuple[Any, Any], ...], tuple[Any, ...]]:
+        return tuple((jax.tree_util.GetAttrKey(name), getattr(node, name)) for name in names), static_values(node)
 
-    def unflatten(_: None, children: Any) -> Any:
+    def flatten(node: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return tuple(getattr(node, name) for name in names), static_values(node)
+
+    def unflatten(static_values: tuple[Any, ...], children: Any) -> Any:
         node = object.__new__(cls)
-        for name, child in zip(names, children, strict=True):
-            object.__setattr__(node, name, child)
+        for name, value in (*zip(names, children, strict=True), *zip(static_names, static_values, strict=True)):
+            object.__setattr__(node, name, value)
         return node
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def static() -> Any:
+    """A field that is no array: a number of levels, say. It is hashable, and part of what a compiled function is of."""
+    return dataclasses.field(metadata={"static": True})
 
 
 def floating(value: jax.typing.ArrayLike) -> jax.Array:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, Shaped
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
 from .protocol import check_event
-from .support import Interval
+from .support import Binary
 
 
 @pytree_dataclass
@@ -22,7 +22,7 @@ class Bernoulli:
 
     logits: Float[Array, "*event"]
     reparameterized: ClassVar[bool] = False
-    support: ClassVar[Interval] = Interval(0, 1)
+    support: ClassVar[Binary] = Binary()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "logits", floating(self.logits))

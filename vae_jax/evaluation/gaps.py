@@ -11,7 +11,16 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..checks import check_count
-from ..distributions import DiagonalNormal, Distribution, Interval, MultivariateNormal, is_gaussian
+from ..distributions import (
+    Binary,
+    DiagonalNormal,
+    Distribution,
+    Interval,
+    Levels,
+    MultivariateNormal,
+    WholeNumbers,
+    is_gaussian,
+)
 from ..losses import negative_elbo
 from ..losses.example import examples_of
 from ..model import VAE, Params
@@ -199,7 +208,7 @@ class _Flat(NamedTuple):
 
 def _real_shape(q: Any) -> tuple[int, ...]:
     support = getattr(q, "support", None)
-    if isinstance(support, Interval):
+    if isinstance(support, Binary | Interval | Levels | WholeNumbers):
         raise ValueError(
             f"inference_gaps needs a z over all real numbers, as q* is Gaussian; {type(q).__name__} is over {support}"
         )

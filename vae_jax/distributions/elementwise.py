@@ -1,0 +1,27 @@
+"""Independent elements."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from .protocol import check_event
+
+
+class Elementwise:
+    """An event whose elements are independent: a subclass has `event_shape` and `log_prob_per_element`."""
+
+    reparameterized: ClassVar[bool] = False
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def log_prob_per_element(self, value: Any) -> Float[Array, "*event"]:
+        """The log-density of each element of one value, in nats, in float32 at least."""
+        raise NotImplementedError
+
+    def log_prob(self, value: Shaped[Array, "*event"]) -> Float[Array, ""]:
+        """The sum of `log_prob_per_element`, in nats."""
+        check_event(value, self.event_shape, type(self).__name__)
+        return jnp.sum(self.log_prob_per_element(value))
