@@ -160,7 +160,7 @@ def test_wake_sleep_keeps_what_trains_the_encoder():
 
 def test_free_bits_keep_their_number():
     terms = losses.Terms(
-        jnp.zeros(1), jnp.zeros(1), jnp.zeros((1, 3)), jnp.zeros((1, 1)), jnp.ones(1), None, None, None, None
+        jnp.zeros(1), jnp.zeros(1), jnp.zeros((1, 3)), jnp.zeros((1, 1)), jnp.ones(1), None, None, None, None, None
     )
     text = migrated("loss", free_bits=0.25).regularizers
     replace = expressions.parse(text, REGULARIZERS, later=("beta",))(beta=2.0)

@@ -16,7 +16,7 @@ from vae_jax.likelihoods import normal
 from vae_jax.posteriors import POSTERIORS
 
 IMAGE = (4, 5, 2)
-SMALL = {"mlp": {"hidden": (6, 5)}, "conv": {"hidden": (3,)}}
+SMALL = {"mlp": {"hidden": (6, 5)}, "conv": {"hidden": (3,)}, "resnet": {"hidden": (4, 3)}}
 PIXELS = np.random.default_rng(0).uniform(0.05, 0.95, size=IMAGE).astype(np.float32)
 
 
@@ -58,7 +58,15 @@ class TestCaching:
 @pytest.mark.parametrize("likelihood", ["bernoulli", "normal", "normal(learn=shared)", "normal(learn=each)"])
 @pytest.mark.parametrize(
     ("network", "event_shape"),
-    [("mlp", (9,)), ("mlp", (3, 4, 2)), ("conv", (28, 28, 1)), ("conv", (7, 5, 3)), ("conv", (1, 1, 1))],
+    [
+        ("mlp", (9,)),
+        ("mlp", (3, 4, 2)),
+        ("conv", (28, 28, 1)),
+        ("conv", (7, 5, 3)),
+        ("conv", (1, 1, 1)),
+        ("resnet", (7, 5, 3)),
+        ("resnet", (64, 63, 3)),
+    ],
 )
 def test_distributions_have_the_shapes_of_latent_and_event(network, event_shape, likelihood):
     """Also for image sides that are odd at some stage."""

@@ -120,7 +120,7 @@ def test_free_bits_have_dimensions_above_and_below_the_floor(results):
     """The control of the batch-level loss: at the beginning and at the end, two of four dimensions are above."""
     for kls in results["free_bits/kls"]:
         assert kls[:2].min() > 1.2 * FLOOR
-        assert kls[2:].max() < 0.8 * FLOOR
+        assert kls[2:].max() < 0.9 * FLOOR
 
 
 @pytest.mark.parametrize("backend", parallel.BACKENDS)

@@ -147,7 +147,10 @@ def _check_regularizers(
             f"loss.regularizers={options.regularizers!r}: {replacing} of them replace the mean loss, as free_bits "
             "does, and only one can"
         )
-    if replacing and "monte_carlo" in (options.kl, getattr(bound, "kl", None)):
+    if any(term.replaces and not term.uses_kl for term in regularizers) and "monte_carlo" in (
+        options.kl,
+        getattr(bound, "kl", None),
+    ):
         raise ValueError(
             f"loss.regularizers={options.regularizers!r} replaces the mean loss, and kl='monte_carlo' has no effect "
             "on what takes its place"

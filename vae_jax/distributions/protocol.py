@@ -75,8 +75,8 @@ def density_classes(distribution: Any) -> list[type]:
     one, holds for it. A subclass with a `log_prob` of its own is another distribution.
     """
     own = type(distribution)
-    log_prob = getattr(own, "log_prob", None)
-    return [base for base in own.__mro__ if base is own or getattr(base, "log_prob", None) is log_prob]
+    density = lambda cls: tuple(getattr(cls, name, None) for name in ("log_prob", "log_prob_per_element"))
+    return [base for base in own.__mro__ if base is own or density(base) == density(own)]
 
 
 def check_event(value: jax.typing.ArrayLike, event_shape: tuple[int, ...], name: str) -> None:

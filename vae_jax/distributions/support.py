@@ -74,17 +74,17 @@ class WholeNumbers(NamedTuple):
 class Levels(NamedTuple):
     """The points k/(L − 1), k = 0 … L − 1, of [0, 1], in every element of an event."""
 
-    count: int
+    number: int
     is_discrete = True
 
     def __call__(self, value: jax.typing.ArrayLike) -> Bool[Array, "*event"]:
         """Whether each element is one of them, within a thousandth of the step between two."""
-        steps = floating(value) * (self.count - 1)
+        steps = floating(value) * (self.number - 1)
         return (
             (steps > -_OFF_LEVEL)
-            & (steps < self.count - 1 + _OFF_LEVEL)
+            & (steps < self.number - 1 + _OFF_LEVEL)
             & (jnp.abs(steps - jnp.round(steps)) < _OFF_LEVEL)
         )
 
     def __repr__(self) -> str:
-        return f"the {self.count} levels k/{self.count - 1} from 0 to 1"
+        return f"the {self.number} levels k/{self.number - 1} from 0 to 1"

@@ -20,8 +20,13 @@ from .importance import negative_iwae as negative_iwae
 from .importance import negative_miwae as negative_miwae
 from .importance import negative_piwae as negative_piwae
 from .importance import negative_renyi as negative_renyi
+from .regularisers import REGULARIZERS as REGULARIZERS
 from .regularisers import Regularizer as Regularizer
+from .regularisers import capacity as capacity
+from .regularisers import dip as dip
 from .regularisers import free_bits as free_bits
+from .regularisers import mmd as mmd
+from .regularisers import total_correlation as total_correlation
 from .terms import Terms as Terms
 from .wake_sleep import Objective as Objective
 from .wake_sleep import negative_thermodynamic as negative_thermodynamic
@@ -31,4 +36,3 @@ from .wake_sleep import wake_sleep as wake_sleep
 
 _BOUNDS = (elbo, iwae, renyi, miwae, piwae, ciwae, wake_sleep, thermodynamic)
 OBJECTIVES = Role("bound", (Bound, Objective), {function.__name__: function for function in _BOUNDS})
-REGULARIZERS = Role("regularizer", Regularizer, {"free_bits": free_bits})

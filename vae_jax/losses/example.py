@@ -14,6 +14,9 @@ from ..model import VAE, Params
 from .checks import check_event, check_one_example, check_scalar
 from .terms import Estimator, Terms
 
+# The last of the keys that a key can be split into: losses take the first.
+_OF_PRIOR = 2**32 - 1
+
 
 class Densities(NamedTuple):
     """Of one sample or each of K, in nats: log p(x|z_k), log p(z_k), log q(z_k|x); and the mean variance of a Gaussian
@@ -38,6 +41,7 @@ class Example:
     q: Any
     prior: Any
     decode: Callable[[Any], Any]
+    prior_key: Key[Array, ""]
 
     def sample(self, key: Key[Array, ""]) -> tuple[Any, Float[Array, ""]]:
         """Returns z ~ q(z|x) and log q(z|x), which a flow has at no cost from the noise that z was made of."""
@@ -71,6 +75,7 @@ class Example:
             effective_sample_size=_effective_sample_size(log_weights),
             scale=None if at.variance is None else jnp.sqrt(jnp.mean(at.variance)),
             z=z,
+            z_prior=self.prior.sample(self.prior_key),
             # What is no pytree cannot leave a vmap.
             posterior=None if jax.tree_util.all_leaves([self.q]) else self.q,
             estimator=Estimator(estimator),
@@ -94,7 +99,7 @@ def examples_of(vae: VAE, params: Params) -> Callable[[Key[Array, ""], Any], Exa
         prior = of_x.prior(params) if shared is None else shared
         q = of_x.encode(params, x)
         check_one_example(q, prior)
-        return Example(x, q, prior, lambda z: of_x.decode(params, z))
+        return Example(x, q, prior, lambda z: of_x.decode(params, z), jax.random.fold_in(key, _OF_PRIOR))
 
     return at
 

@@ -3,6 +3,7 @@
 from . import bodies as bodies
 from .architectures import conv as conv
 from .architectures import mlp as mlp
+from .architectures import resnet as resnet
 from .assemble import assemble as assemble
 from .bodies.activations import ACTIVATIONS as ACTIVATIONS
 from .whole import from_linen as from_linen

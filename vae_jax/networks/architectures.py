@@ -1,4 +1,4 @@
-"""Ready-made VAEs: multilayer perceptrons and convolutional networks."""
+"""Ready-made VAEs: multilayer perceptrons, convolutional networks, and residual ones."""
 
 from jaxtyping import ArrayLike
 
@@ -15,6 +15,7 @@ def mlp(
     latent_dim: int | tuple[int, ...],
     hidden: int | tuple[int, ...] = (200, 200),
     activation: str = "tanh",
+    gated: bool = False,
     posterior: str | Family = "diagonal",
     prior: str | Prior = "standard_normal",
     likelihood: str | Family = "bernoulli",
@@ -30,6 +31,7 @@ def mlp(
       latent_dim: the length of z, or its shape.
       hidden: widths of the encoder's hidden layers.
       activation: a key of `networks.ACTIVATIONS`.
+      gated: whether each hidden layer has a gate, as in `bodies.mlp`.
       posterior: as in `assemble`, and so are the next.
       prior: p(z).
       likelihood: p(x|z).
@@ -44,7 +46,7 @@ def mlp(
     Source of the arrangement: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5.
     """
     return assemble(
-        encoder=bodies.mlp(hidden, activation),
+        encoder=bodies.mlp(hidden, activation, gated),
         posterior=posterior,
         prior=prior,
         likelihood=likelihood,
@@ -83,6 +85,45 @@ def conv(
         raise ValueError(f"conv needs images [height, width, channels]; the event shape is {event_shape}")
     return assemble(
         encoder=bodies.conv(hidden, activation),
+        posterior=posterior,
+        prior=prior,
+        likelihood=likelihood,
+        event_shape=event_shape,
+        latent_shape=latent_dim,
+        compute_dtype=compute_dtype,
+        input_mean=input_mean,
+        output_mean=output_mean,
+        examples=examples,
+    )
+
+
+def resnet(
+    *,
+    event_shape: tuple[int, int, int],
+    latent_dim: int | tuple[int, ...],
+    hidden: int | tuple[int, ...] = (32, 64),
+    blocks: int = 1,
+    activation: str = "silu",
+    posterior: str | Family = "diagonal",
+    prior: str | Prior = "standard_normal",
+    likelihood: str | Family = "bernoulli",
+    compute_dtype: str = "float32",
+    input_mean: ArrayLike | None = None,
+    output_mean: ArrayLike | None = None,
+    examples: ArrayLike | None = None,
+) -> VAE:
+    """Returns a VAE of residual convolutional networks for images [height, width, channels].
+
+    Each element of `hidden` is the channels of a resolution, which has `blocks` residual blocks, as `bodies.resnet`
+    says. `output_mean` sets one bias per image channel. The other arguments are those of `mlp`.
+
+    Raises:
+      ValueError: as `assemble`, and for an event that is no image.
+    """
+    if len(check_sizes(event_shape, "event_shape")) != 3:
+        raise ValueError(f"resnet needs images [height, width, channels]; the event shape is {event_shape}")
+    return assemble(
+        encoder=bodies.resnet(hidden, blocks, activation),
         posterior=posterior,
         prior=prior,
         likelihood=likelihood,

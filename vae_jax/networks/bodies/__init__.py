@@ -8,5 +8,6 @@ from .conv import conv as conv
 from .linen import linen as linen
 from .linen import readout as readout
 from .mlp import mlp as mlp
+from .resnet import resnet as resnet
 
-BODIES = Role("network", Body, {"mlp": mlp, "conv": conv})
+BODIES = Role("network", Body, {"mlp": mlp, "conv": conv, "resnet": resnet})

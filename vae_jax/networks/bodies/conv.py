@@ -42,21 +42,37 @@ class _Conv:
     activation: str
 
     def __call__(self, in_shape: Shape, outputs: Outputs) -> Network:
-        shapes = outputs.shapes
-        area = lambda shape: math.prod(shape[:2]) if len(shape) >= 3 else 0
-        if isinstance(shapes, tuple) and area(shapes) > area(in_shape):
-            module = _ToImage(self.hidden, self.activation, outputs)
-        elif len(in_shape) == 3:
-            module = _FromImage(self.hidden, self.activation, outputs)
-        else:
-            raise ValueError(
-                f"conv is a network to or from images [height, width, channels]; it was asked for one from {in_shape} "
-                f"to {shapes}"
-            )
-        return linen(module, in_shape)
+        module = _ToImage if makes_image("conv", in_shape, outputs) else _FromImage
+        return linen(module(self.hidden, self.activation, outputs), in_shape)
 
     def mirror(self) -> "_Conv":
         return self
+
+
+def makes_image(name: str, in_shape: Shape, outputs: Outputs) -> bool:
+    """Returns whether it is the output of a network, rather than its input, that is an image [height, width, …].
+
+    Raises:
+      ValueError: naming the body, where neither is.
+    """
+    shapes = outputs.shapes
+    area = lambda shape: math.prod(shape[:2]) if len(shape) >= 3 else 0
+    if isinstance(shapes, tuple) and area(shapes) > area(in_shape):
+        return True
+    if len(in_shape) != 3:
+        raise ValueError(
+            f"{name} is a network to or from images [height, width, channels]; it was asked for one from {in_shape} "
+            f"to {shapes}"
+        )
+    return False
+
+
+def halved(shape: Shape, times: int) -> list[Shape]:
+    """Returns the sides of an image, and of what each halving leaves of it, rounded up."""
+    sizes = [shape[:2]]
+    for _ in range(times):
+        sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
+    return sizes
 
 
 class _FromImage(nn.Module):
@@ -84,9 +100,7 @@ class _ToImage(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "*latent"]) -> Numbers:
         activation, shape = ACTIVATIONS[self.activation], self.outputs.by_name()[""]
-        sizes = [shape[:2]]
-        for _ in self.hidden:
-            sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
+        sizes = halved(shape, len(self.hidden))
         smallest = (*sizes.pop(), self.hidden[-1])
         h = nn.Dense(math.prod(smallest), kernel_init=glorot)(z.reshape(-1)).reshape(smallest)
         outputs = math.prod(shape[2:])
@@ -107,7 +121,7 @@ class Downsample(nn.Module):
     def __call__(self, x: Float[Array, "height width in"]) -> Float[Array, "half_height half_width channels"]:
         odd_height, odd_width = x.shape[0] % 2, x.shape[1] % 2
         padded = jnp.pad(x, ((1, 1 + odd_height), (1, 1 + odd_width), (0, 0)))
-        return nn.Dense(self.channels, kernel_init=glorot)(_windows(padded, size=4, stride=2))
+        return nn.Dense(self.channels, kernel_init=glorot)(windows(padded, size=4, stride=2))
 
 
 class Upsample(nn.Module):
@@ -118,13 +132,13 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "height width in"]) -> Float[Array, "2*height 2*width channels"]:
         height, width, _ = x.shape
-        windows = _windows(jnp.pad(x, ((1, 1), (1, 1), (0, 0))), size=2, stride=1)
-        h = nn.Dense(4 * self.channels, kernel_init=glorot)(windows)  # the four output pixels of an input pixel
+        pairs = windows(jnp.pad(x, ((1, 1), (1, 1), (0, 0))), size=2, stride=1)
+        h = nn.Dense(4 * self.channels, kernel_init=glorot)(pairs)  # the four output pixels of an input pixel
         h = h.reshape(height + 1, width + 1, 2, 2, self.channels).transpose(0, 2, 1, 3, 4)
         return h.reshape(2 * height + 2, 2 * width + 2, self.channels)[1:-1, 1:-1]
 
 
-def _windows(x: Float[Array, "height width in"], *, size: int, stride: int) -> Float[Array, "rows columns features"]:
+def windows(x: Float[Array, "height width in"], *, size: int, stride: int) -> Float[Array, "rows columns features"]:
     """Every size×size window of an image as one vector, so that a convolution is a matrix product.
 
     XLA's CPU backend takes 20 times as long for the kernel's gradient of a convolution inside a loop, as the training

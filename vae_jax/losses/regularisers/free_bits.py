@@ -1,28 +1,10 @@
-"""Functions of a whole batch's terms, for `over_batch(add=…, replace=…)`."""
-
-import dataclasses
-from collections.abc import Callable
+"""A floor under the KL of each dimension."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .terms import Terms
-
-
-@dataclasses.dataclass(frozen=True)
-class Regularizer:
-    """A function of a whole batch's terms, by value: called as one.
-
-    Attributes:
-      term: terms with a leading axis -> a scalar in nats.
-      replaces: whether it is a `replace` of `over_batch`, whose value takes the place of the mean loss; else an `add`.
-    """
-
-    term: Callable[[Terms], Float[Array, ""]]
-    replaces: bool = False
-
-    def __call__(self, terms: Terms) -> Float[Array, ""]:
-        return self.term(terms)
+from ..terms import Terms
+from .regularizer import Regularizer
 
 
 def free_bits(minimum: int | float, *, beta: float | Float[Array, ""] = 1.0) -> Regularizer:
