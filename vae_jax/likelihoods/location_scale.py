@@ -18,7 +18,7 @@ SMALLEST_SCALE = 1e-3
 
 def location_scale(
     make: Callable[[Array, Array], Distribution],
-    scale: float,
+    scale: int | float,
     learn: str,
     bias: Callable[[Any], Any] | None = lambda mean: mean,
 ) -> Family:
