@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from ..keys import check_key
 from ..precision import at_least_float32
+from ._dense import draw_dense, product
 from ._pytree import floating, pytree_dataclass
 from .normal import DiagonalNormal
 from .protocol import check_event
@@ -164,16 +165,12 @@ def autoregressive_layers(
             "autoregressive_layers: size, num_layers and the width of at least one hidden layer must be positive; "
             f"got size={size}, num_layers={num_layers}, hidden={tuple(hidden)}"
         )
-    glorot = jax.nn.initializers.glorot_uniform()
     shapes = list(itertools.pairwise((size, *hidden)))
 
     def layer(keys: Key[Array, " hidden"]) -> dict[str, Any]:
         output = {name: jnp.zeros((rows, 2 * size)) for name, rows in (("kernel", hidden[-1]), ("direct", size))}
         return {
-            "hidden": tuple(
-                {"kernel": glorot(key, shape), "bias": jnp.zeros(shape[1])}
-                for key, shape in zip(keys, shapes, strict=True)
-            ),
+            "hidden": tuple(draw_dense(key, *shape) for key, shape in zip(keys, shapes, strict=True)),
             "output": {**output, "bias": jnp.zeros(2 * size)},
         }
 
@@ -198,8 +195,8 @@ def _conditioner(layer: dict[str, Any], context: Float[Array, " width"], order: 
     def conditioner(z: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         h = z
         for weights, bias in zip(kernels, biases, strict=True):
-            h = jnp.tanh(_product(h, weights) + bias)
-        m, s = jnp.split(_product(h, kernel) + _product(z, direct) + output["bias"], 2)
+            h = jnp.tanh(product(h, weights) + bias)
+        m, s = jnp.split(product(h, kernel) + product(z, direct) + output["bias"], 2)
         return m, s + _GATE_BIAS
 
     return conditioner
@@ -209,11 +206,6 @@ def _step(conditioner: _Conditioner, z: Float[Array, " d"]) -> tuple[Float[Array
     """Returns what a step makes of z, and Σ log σ."""
     m, logit = conditioner(z)
     return jax.nn.sigmoid(logit) * z + jax.nn.sigmoid(-logit) * m, jnp.sum(jax.nn.log_sigmoid(logit))
-
-
-def _product(vector: Float[Array, " in"], matrix: Float[Array, "in out"]) -> Float[Array, " out"]:
-    # In full float32: log q is that of this z, and accelerators' default product has ten bits.
-    return jnp.matmul(vector, matrix, precision="highest")
 
 
 def _hidden_degrees(size: int, width: int) -> Int[np.ndarray, " width"]:
