@@ -7,6 +7,8 @@ from .continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from .counts import NegativeBinomial as NegativeBinomial
 from .counts import Poisson as Poisson
 from .counts import ZeroInflated as ZeroInflated
+from .coupling import CouplingFlow as CouplingFlow
+from .coupling import coupling_layers as coupling_layers
 from .elementwise import Elementwise as Elementwise
 from .heavy_tails import Laplace as Laplace
 from .heavy_tails import LogNormal as LogNormal
