@@ -1,5 +1,6 @@
 """Counts with an excess of zeros."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def zero_inflated(component: Family) -> Family:
         of_component = numbers[..., :-1].reshape(component.outputs(shape))
         counts = component.build(own, of_component, shape, given)
         support = getattr(counts, "support", None)
-        if not isinstance(counts, Elementwise) or not (isinstance(support, WholeNumbers) and support.low == 0):
+        if not isinstance(counts, Elementwise) or support != WholeNumbers(0, math.inf):
             raise ValueError(
                 "zero_inflated is made of independent counts, as poisson and negative_binomial are, not of a "
                 f"{type(counts).__name__}"

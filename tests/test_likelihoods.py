@@ -1,0 +1,346 @@
+"""Likelihoods: densities against SciPy and closed forms in float64, sums, samples, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from vae_jax import evaluation, expressions, losses, networks, training
+from vae_jax.distributions import (
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Laplace,
+    LogNormal,
+    NegativeBinomial,
+    Ordinal,
+    Poisson,
+    StudentT,
+    ZeroInflated,
+)
+from vae_jax.likelihoods import LIKELIHOODS
+
+MEANS = np.logspace(-3, 5, 9)
+DISPERSIONS = np.logspace(-2, 4, 7)
+
+
+def counts_around(mean, variance) -> np.ndarray:
+    """Of each mean: 0, 1, what is near the mean, and what is some deviations from it."""
+    deviation = np.sqrt(variance)[..., None]
+    near = mean[..., None] + deviation * np.asarray([-6.0, -3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0, 6.0])
+    ends = np.broadcast_to([0.0, 1.0, 2.0, 7.0], (*mean.shape, 4))
+    return np.clip(np.round(np.concatenate([ends, near], axis=-1)), 0, 2**24)
+
+
+def assert_log_probs(found, exact) -> None:
+    """Within 1e-5 relative or 1e-5 nats."""
+    error = np.abs(np.asarray(found, np.float64) - exact)
+    assert np.all(error < np.maximum(1e-5, 1e-5 * np.abs(exact))), error.max()
+
+
+def with_gradients(distribution, *arguments):
+    """log p of each element, and the gradients of their sum with respect to the parameters."""
+    arguments = [jnp.asarray(argument, jnp.float32) for argument in arguments]
+
+    def total(parameters, x):
+        log_probs = distribution(*parameters).log_prob_per_element(x)
+        return jnp.sum(log_probs), log_probs
+
+    *parameters, x = arguments
+    gradients, log_probs = jax.jit(jax.grad(total, has_aux=True))(parameters, x)
+    return log_probs, gradients
+
+
+def test_poisson_counts_of_any_mean():
+    x = counts_around(MEANS, MEANS)
+    means = np.float32(np.broadcast_to(MEANS[:, None], x.shape))
+    log_probs, (gradient,) = with_gradients(Poisson, means, x)
+    assert_log_probs(log_probs, scipy.stats.poisson.logpmf(x, np.float64(means)))
+    np.testing.assert_allclose(gradient, (x - np.float64(means)) / means, rtol=1e-4, atol=1e-5)
+
+
+def negative_binomial_grid():
+    mean, dispersion = (np.float32(grid) for grid in np.meshgrid(MEANS, DISPERSIONS))
+    x = counts_around(np.float64(mean), np.float64(mean) + np.float64(mean) ** 2 / dispersion)
+    return [np.float64(np.broadcast_to(grid[..., None], x.shape)) for grid in (mean, dispersion)] + [x]
+
+
+def test_negative_binomial_counts_of_any_mean_and_dispersion():
+    mean, dispersion, x = negative_binomial_grid()
+    log_probs, (of_mean, of_dispersion) = with_gradients(NegativeBinomial, mean, dispersion, x)
+    assert_log_probs(log_probs, scipy.stats.nbinom.logpmf(x, dispersion, dispersion / (dispersion + mean)))
+    np.testing.assert_allclose(of_mean, dispersion * (x - mean) / (mean * (dispersion + mean)), rtol=1e-3, atol=1e-5)
+    exact = scipy.special.digamma(x + dispersion) - scipy.special.digamma(dispersion)
+    exact += np.log(dispersion / (dispersion + mean)) + (mean - x) / (dispersion + mean)
+    np.testing.assert_allclose(of_dispersion, exact, rtol=1e-2, atol=2e-5)
+
+
+@pytest.mark.parametrize("logit", [-8.0, 0.3, 5.0])
+def test_zero_inflated_counts(logit):
+    mean, dispersion, x = negative_binomial_grid()
+    inflated = lambda mean, dispersion, logits: ZeroInflated(NegativeBinomial(mean, dispersion), logits)
+    log_probs, gradients = with_gradients(inflated, mean, dispersion, np.full_like(x, logit), x)
+    log_zero, log_counted = -np.logaddexp(0, -logit), -np.logaddexp(0, logit)
+    exact = log_counted + scipy.stats.nbinom.logpmf(x, dispersion, dispersion / (dispersion + mean))
+    assert_log_probs(log_probs, np.where(x == 0, np.logaddexp(log_zero, exact), exact))
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+LEVELS = 256
+
+
+@pytest.mark.parametrize("log_scale", [-7.0, -3.0, 0.0, 7.0])
+def test_discretized_logistics_are_differences_of_distribution_functions(log_scale):
+    location, half = np.asarray([-0.2, 0.0, 0.3333, 1.0]), 0.5 / (LEVELS - 1)
+    x = np.arange(LEVELS)[:, None] / (LEVELS - 1)
+    cdf = lambda value: scipy.stats.logistic.logcdf(value, np.float32(location), np.exp(log_scale))
+    sf = lambda value: scipy.stats.logistic.logsf(value, np.float32(location), np.exp(log_scale))
+    # Of the tail that is the smaller, as a difference of logarithms.
+    upper = x > location
+    a, b = np.where(upper, sf(x - half), cdf(x + half)), np.where(upper, sf(x + half), cdf(x - half))
+    exact = a + np.log(-np.expm1(b - a))
+    exact[0], exact[-1] = cdf(x[0] + half), sf(x[-1] - half)
+
+    def of(location, log_scale, x):
+        shape = (*location.shape, 1)
+        return DiscretizedLogistic(location.reshape(shape), jnp.exp(log_scale).reshape(shape), jnp.zeros(shape), LEVELS)
+
+    full = [np.broadcast_to(values, (LEVELS, 4)) for values in (location, log_scale)]
+    log_probs, gradients = with_gradients(
+        lambda *parameters: of(*parameters, x), *full, np.broadcast_to(x, (LEVELS, 4))
+    )
+    np.testing.assert_allclose(log_probs, exact, rtol=1e-4, atol=2e-4)
+    np.testing.assert_allclose(np.exp(np.float64(log_probs)).sum(axis=0), 1, atol=1e-5)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_a_mixture_of_discretized_logistics_sums_to_one_and_has_its_mean():
+    rng = np.random.default_rng(0)
+    mixture = DiscretizedLogistic(*(jnp.asarray(rng.normal(size=(2, 3)), jnp.float32) for _ in "l"), *_scales(rng), 16)
+    x = jnp.arange(16)[:, None] / 15 * jnp.ones((1, 2))
+    probabilities = np.exp(np.float64(jax.jit(jax.vmap(mixture.log_prob_per_element))(x)))
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(mixture.mean, (probabilities * np.asarray(x)).sum(axis=0), rtol=1e-5)
+
+
+def _scales(rng):
+    return jnp.asarray(rng.uniform(0.05, 0.5, size=(2, 3)), jnp.float32), jnp.asarray(
+        rng.normal(size=(2, 3)), jnp.float32
+    )
+
+
+def test_continuous_bernoulli_of_any_log_odds():
+    logits = np.float32([-100, -20, -2, -1.001, -0.999, -0.1, -1e-4, 0, 1e-6, 1e-2, 0.9999, 1.0001, 3, 30, 100])
+    x = np.linspace(0, 1, 5)[:, None] * np.ones_like(logits)
+    wide = np.where(logits == 0, 1e-9, np.float64(logits))
+    log_c = np.log(wide / np.tanh(wide / 2))
+    log_probs, (gradient,) = with_gradients(ContinuousBernoulli, np.broadcast_to(logits, x.shape), x)
+    np.testing.assert_allclose(log_probs, x * logits - np.logaddexp(0, logits) + log_c, rtol=2e-6, atol=2e-6)
+    safe = np.where(np.abs(wide) < 1e-2, 1, wide)
+    mean = np.where(np.abs(wide) < 1e-2, 0.5 + wide / 12, -1 / np.expm1(-safe) - 1 / safe)
+    np.testing.assert_allclose(ContinuousBernoulli(jnp.asarray(logits)).mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(gradient, x - mean, rtol=1e-5, atol=2e-6)
+
+
+def test_heavy_tails_and_positive_numbers_have_their_densities():
+    location, scale, df = jnp.asarray(0.3), jnp.asarray(0.7), jnp.asarray(3.5)
+    x = jnp.asarray([-90.0, -2.0, 0.3, 0.31, 5.0, 90.0])
+    for found, exact in (
+        (Laplace(jnp.full(6, location), scale), scipy.stats.laplace(location, scale)),
+        (StudentT(jnp.full(6, location), scale, df), scipy.stats.t(df, location, scale)),
+    ):
+        np.testing.assert_allclose(found.log_prob_per_element(x), exact.logpdf(x), rtol=2e-6)
+    positive = jnp.asarray([1e-6, 0.1, 1.0, 3.0, 1e6, 2.0])
+    exact = scipy.stats.lognorm(scale, scale=np.exp(location)).logpdf(positive)
+    np.testing.assert_allclose(LogNormal(jnp.full(6, location), scale).log_prob_per_element(positive), exact, rtol=2e-6)
+
+
+def test_ordered_classes_are_differences_of_a_cumulative_logit():
+    thresholds, location = np.float32([-2.0, -0.5, 0.1, 4.0]), np.float32([-60.0, -1.0, 0.2, 3.0, 60.0])
+    cumulative = scipy.special.expit(
+        np.pad(np.float64(thresholds), 1, constant_values=(-np.inf, np.inf))[:, None] - location
+    )
+    found = jax.vmap(Ordinal(jnp.asarray(location), jnp.asarray(thresholds)).log_prob_per_element)(
+        jnp.broadcast_to(jnp.arange(5)[:, None], (5, 5))
+    )
+    np.testing.assert_allclose(np.exp(np.float64(found)), np.diff(cumulative, axis=0), rtol=1e-5, atol=1e-7)
+    assert np.isfinite(found).all()
+
+
+def test_classes_have_their_probabilities():
+    logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    found = Categorical(jnp.asarray(logits)).log_prob(jnp.asarray([3, 0, 2], jnp.uint8))
+    np.testing.assert_allclose(
+        found, scipy.special.log_softmax(np.float64(logits), axis=1)[range(3), [3, 0, 2]].sum(), rtol=1e-6
+    )
+
+
+NUM_DRAWS, SCALE = 20_000, jnp.asarray(0.8)
+SAMPLED = {
+    "poisson": lambda n: (Poisson(jnp.full(n, 3.2)), scipy.stats.poisson(3.2)),
+    "negative binomial": lambda n: (
+        NegativeBinomial(jnp.full(n, 3.2), jnp.asarray(0.7)),
+        scipy.stats.nbinom(0.7, 0.7 / 3.9),
+    ),
+    "laplace": lambda n: (Laplace(jnp.full(n, 0.4), SCALE), scipy.stats.laplace(0.4, 0.8)),
+    "student t": lambda n: (StudentT(jnp.full(n, 0.4), SCALE, jnp.asarray(3.0)), scipy.stats.t(3.0, 0.4, 0.8)),
+    "lognormal": lambda n: (LogNormal(jnp.full(n, 0.4), SCALE), scipy.stats.lognorm(0.8, scale=np.exp(0.4))),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_samples_follow_the_distribution_function(name):
+    """Kolmogorov–Smirnov at a level of 1e-4; for counts at every whole number."""
+    distribution, exact = SAMPLED[name](NUM_DRAWS)
+    draws = np.asarray(distribution.sample(jax.random.key(0)))
+    values, number = np.unique(draws, return_counts=True)
+    below = np.cumsum(number) / NUM_DRAWS
+    assert np.abs(below - exact.cdf(values)).max() < 2.23 / np.sqrt(NUM_DRAWS)
+    if np.isfinite(exact.var()) and np.isfinite(scipy.stats.kurtosis(draws)):
+        assert abs(draws.mean() - np.mean(distribution.mean)) < 5 * draws.std() / np.sqrt(NUM_DRAWS)
+
+
+def test_samples_of_the_unit_interval_have_their_moments():
+    """E x, and E x² = the derivative of E x plus its square."""
+    for logit in (-30.0, -0.5, 0.0, 4.0):
+        distribution = ContinuousBernoulli(jnp.full(NUM_DRAWS, logit))
+        draws = np.asarray(distribution.sample(jax.random.key(1)), np.float64)
+        ends = np.linspace(0, 1, 9)
+        exact = ends if logit == 0 else np.expm1(logit * ends) / np.expm1(logit)
+        found = np.searchsorted(np.sort(draws), ends, side="right") / NUM_DRAWS
+        np.testing.assert_allclose(found[1:], exact[1:], atol=2.23 / np.sqrt(NUM_DRAWS))
+
+
+def test_samples_of_levels_and_classes_have_their_probabilities():
+    mixture = DiscretizedLogistic(
+        *(jnp.asarray([[0.1, 0.8]]),), jnp.asarray([[0.1, 0.3]]), jnp.asarray([[0.0, 1.0]]), 4
+    )
+    ordered = Ordinal(jnp.asarray([0.7]), jnp.asarray([-1.0, 0.5, 2.0]))
+    classes = Categorical(jnp.asarray([[0.0, 1.0, -1.0, 0.5]]))
+    inflated = ZeroInflated(Poisson(jnp.asarray([1.5])), jnp.asarray([-1.0]))
+    keys = jax.random.split(jax.random.key(2), NUM_DRAWS)
+    for distribution, unit in ((mixture, 3), (ordered, 1), (classes, 1), (inflated, 1)):
+        draws = np.round(np.asarray(jax.jit(jax.vmap(distribution.sample))(jax.random.clone(keys)))[:, 0] * unit)
+        dtype = np.float32 if unit == 3 else np.int32
+        values = jnp.asarray(np.arange(4)[:, None] / unit, dtype)
+        exact = np.exp(np.float64(jax.vmap(distribution.log_prob)(values)))
+        found = np.asarray([(draws == k).mean() for k in range(4)])
+        np.testing.assert_allclose(found, exact, atol=4.5 * 0.5 / np.sqrt(NUM_DRAWS))
+
+
+EXAMPLES = {
+    "continuous_bernoulli": [0.0, 1.0, 0.3, 0.5],
+    "laplace(learn=shared)": [-2.0, 0.0, 8.0, 0.5],
+    "student_t(df=4, learn=each)": [-2.0, 0.0, 8.0, 0.5],
+    "lognormal": [1e-3, 1.0, 8.0, 0.5],
+    "discretized_logistic": [0.0, 1.0, 128 / 255, 3 / 255],
+    "discretized_logistic(levels=4, num_mixtures=3)": [0.0, 1.0, 2 / 3, 1 / 3],
+    "categorical(num_classes=4)": [0, 3, 2, 1],
+    "ordinal(num_classes=4)": [0, 3, 2, 1],
+    "poisson": [0, 1, 9, 3],
+    "negative_binomial": [0, 1, 9, 3],
+    "negative_binomial(dispersion=each)": [0, 1, 9, 3],
+    "zero_inflated(poisson)": [0, 1, 9, 3],
+    "zero_inflated(negative_binomial(dispersion=each))": [0, 1, 9, 3],
+}
+
+
+def model(text: str, **options):
+    return networks.mlp(event_shape=4, latent_dim=2, hidden=(3,), likelihood=text, **options)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_a_loss_of_every_likelihood_reaches_every_parameter(text):
+    vae, x = model(text), jnp.asarray(EXAMPLES[text])
+
+    @jax.jit
+    def gradient(init_key, key):
+        return jax.value_and_grad(losses.negative_elbo, has_aux=True)(vae.init(init_key), key, x, vae=vae)
+
+    (value, _), gradients = gradient(jax.random.key(0), jax.random.key(1))
+    assert np.isfinite(value)
+    for leaf in jax.tree.leaves(gradients):
+        assert np.isfinite(leaf).all()
+        assert np.abs(leaf).max() > 0
+
+
+STARTS = [text for text in EXAMPLES if "categorical" not in text and "ordinal" not in text]
+
+
+@pytest.mark.parametrize("text", STARTS)
+def test_a_start_at_the_mean_of_the_data_has_that_mean(text):
+    """Of numbers that are the bias alone; levels are clipped at both ends, so about that."""
+    family, mean = expressions.make(text, LIKELIHOODS), np.asarray([0.2, 0.45, 0.7, 0.5])
+    numbers = jnp.asarray(family.bias(mean), jnp.float32)
+    assert numbers.shape == family.outputs((4,))
+    p = family.build(family.init(jax.random.key(0), (4,)), numbers, (4,), None)
+    np.testing.assert_allclose(
+        p.mean, mean, rtol=1e-4, atol=0.15 if "levels=4" in text else 0.05 if "logistic" in text else 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "xs", "takes"),
+    [
+        ("continuous_bernoulli", [0.2, 1.5], "numbers from 0 to 1"),
+        ("lognormal", [0.0, 1.0], "numbers above 0"),
+        ("discretized_logistic(levels=16)", [0.0, 128 / 255], "the 16 levels k/15 from 0 to 1"),
+        ("categorical(num_classes=3)", [0, 3], "whole numbers from 0 to 2"),
+        ("ordinal(num_classes=3)", [-1, 2], "whole numbers from 0 to 2"),
+        ("poisson", [0, -1], "whole numbers from 0 on"),
+        ("negative_binomial", [0.5, 1.0], "whole numbers from 0 on"),
+        ("zero_inflated(poisson)", [0.5, 1.0], "whole numbers from 0 on"),
+    ],
+)
+def test_data_that_a_likelihood_is_not_of_are_refused_by_name(text, xs, takes):
+    vae = networks.mlp(event_shape=2, latent_dim=1, hidden=(2,), likelihood=text)
+    params = vae.init(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), 1)
+    with pytest.raises(ValueError, match=rf"outside the support of p\(x\|z\): .* takes {takes}$"):
+        evaluation.log_evidence(params, keys, jnp.asarray([xs]), vae=vae, num_samples=2)
+
+
+@pytest.mark.parametrize("text", ["categorical(num_classes=3)", "ordinal(num_classes=3)"])
+def test_classes_that_are_no_whole_numbers_are_refused(text):
+    import optax
+
+    vae, xs = networks.mlp(event_shape=2, latent_dim=1, hidden=(2,), likelihood=text), jnp.ones((2, 2))
+    loss = lambda params, keys, xs, step: losses.over_batch(losses.negative_elbo)(params, keys, xs, vae=vae)
+    with pytest.raises(ValueError, match=r"is of classes, whole numbers of an integer type, and x is of type float32"):
+        training.fit(
+            loss,
+            vae.init(jax.random.key(0)),
+            jax.random.key(1),
+            xs,
+            optimizer=optax.sgd(0.1),
+            num_steps=1,
+            batch_size=2,
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zero_inflated(normal)", "zero_inflated is made of independent counts"),
+        ("zero_inflated(categorical(3))", "zero_inflated is made of independent counts"),
+        ("zero_inflated", "component must be given"),
+        ("negative_binomial(dispersion=all)", "unknown dispersion 'all'"),
+        ("categorical(1)", "num_classes must be at least 2"),
+        ("discretized_logistic(levels=1)", "levels must be at least 2"),
+        ("student_t(0)", "df must be a finite number above 0"),
+        ("laplace(scale=0)", "scale must be a finite number above"),
+    ],
+)
+def test_what_is_no_likelihood_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        model(text)
+
+
+def test_convolutions_put_out_the_numbers_of_mixtures_as_channels():
+    vae = networks.conv(
+        event_shape=(8, 7, 2), latent_dim=2, hidden=(3,), likelihood="discretized_logistic(num_mixtures=2)"
+    )
+    p = jax.eval_shape(lambda key: vae.decode(vae.init(key), jnp.zeros(2)), jax.random.key(0))
+    assert p.location.shape == (8, 7, 2, 2)
