@@ -147,7 +147,7 @@ def _stirling_error(n: Float[Array, "..."]) -> Float[Array, "..."]:
     """log n! − log(√(2πn) (n/e)ⁿ), of real n > 0."""
     large = jnp.where(n > 5, n, 5)
     inverse = 1 / large**2
-    series = (1 / 12 - (1 / 360 - (1 / 1260 - inverse / 1680) * inverse) * inverse) / large
+    series = (1 / 12 - (1 / 360 - inverse / 1260) * inverse) / large
     small = jnp.where(n > 5, 5, n)
     direct = jax.lax.lgamma(small + 1) - (small + 0.5) * jnp.log(small) + small - _HALF_LOG_2PI
     return jnp.where(n > 5, series, direct)
