@@ -6,6 +6,7 @@ saved, with status 143, 130 or 129.
 """
 
 import contextlib
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,6 +121,7 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
     if parallel.is_first_process():
         print(f"evaluating {len(experiment.dataset.test.images)} test images", flush=True)
     params = parallel.whole(scores.evaluated_params(trained.state))
+    meaning = scores.meaning(experiment, params)
     test = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)
     signals.check()
     raw = parallel.whole(trained.state.params)
@@ -130,11 +132,12 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
         "params_sha256": scores.params_sha256(raw),
         "wall_seconds": trained.log.seconds(),
         "examples_per_second": trained.examples_per_second,
-        "test": test._asdict(),
+        "test": {**test._asdict(), "bits_per_dimension": math.nan if test.nll is None else meaning.in_bits(test.nll)},
     }
-    remark = scores.not_a_density(experiment, params)
-    if remark:
-        summary["remarks"] = {"test.elbo": remark, "test.nll": remark}
+    if meaning.not_a_density:
+        summary["remarks"] = {f"test.{name}": meaning.not_a_density for name in ("elbo", "nll")}
+    if meaning.reason:
+        summary["reasons"] = {"test.bits_per_dimension": meaning.reason}
     workdir.write_json(folder / workdir.SUMMARY, summary)
     print(json_files.to_text(summary, indent=2), flush=True)
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)

@@ -121,7 +121,7 @@ CONFIGS = {
     ("loss.beta", "linear"): "anneal_steps must be given",
     ("model.latent_dim", (0,)): "model.latent_dim",
     ("model.network", "mlp(hidden=(20, 0))"): "hidden must be of whole numbers",
-    ("model.network", "mlp(width=3)"): r"no argument 'width'.*mlp\(hidden=\(200, 200\), activation=tanh\)",
+    ("model.network", "mlp(width=3)"): r"no argument 'width'.*mlp\(hidden=\(200, 200\), activation=tanh, gated=False\)",
     ("model.network", "mlp(hidden=[x for x in y])"): "no literal",
     ("model.network", "nowhere.nets:tower(width=64)"): "nowhere.nets cannot be imported",
     ("model.network", "mpl"): "'mlp'",

@@ -361,7 +361,7 @@ def test_what_needs_a_gaussian_posterior_is_null_with_the_reason_and_estimates_a
     latents = evaluation.LatentStatistics(6, 64, xs, xs > 1, 0, 1.5, 0.1, *unknown, *unknown, "of the flow")
     options = assessment.Options(num_samples=20, annealed_examples=0, num_temperatures=1, gap_examples=0)
     others = {part: "not asked for" for part in assessment.PARTS if part != "latents"}
-    found = assessment.Assessment(evidence_of(3), others, latents=latents)
+    found = assessment.Assessment(evidence_of(3), others, scores.Meaning("", None), latents=latents)
     listed = rows(found, options)
     report = table.as_json(listed)
     names = ("mutual_information", "marginal_kl", "total_correlation")
@@ -438,19 +438,30 @@ def test_every_figure_of_a_density_of_grey_images_is_marked():
     """And no other: the weights of the samples are what they are."""
     options = assessment.Options(num_samples=20, annealed_examples=0, num_temperatures=1, gap_examples=0)
     nothing = dict.fromkeys(assessment.PARTS, "not asked for")
-    listed = rows(assessment.Assessment(evidence_of(3), nothing, "not a density"), options)
+    meaning = scores.Meaning("not a density", None, "grey")
+    listed = rows(assessment.Assessment(evidence_of(3), nothing, meaning), options)
     marked = {row.path for row in listed if "not a density" in row.remark}
     assert marked == {"test.elbo", "bounds.L1", "bounds.L5", "bounds.L20", "test.log_evidence", "test.nll"}
 
 
 @pytest.mark.parametrize(
-    ("binarization", "likelihood", "marked"),
-    [("none", "bernoulli", True), ("dynamic", "bernoulli", False), ("none", "normal", False)],
+    ("binarization", "likelihood", "marked", "reason"),
+    [
+        ("none", "bernoulli", True, "not a density: x is grey"),
+        ("dynamic", "bernoulli", False, ""),
+        ("none", "normal", False, "is a density, not a probability"),
+        ("none", "discretized_logistic", False, ""),
+    ],
 )
-def test_grey_images_under_a_bernoulli_likelihood_are_noticed(binarization, likelihood, marked):
+def test_what_a_log_likelihood_is_of_is_said(binarization, likelihood, marked, reason):
+    """Of grey images under a Bernoulli likelihood that it is no density; of a probability, bits per dimension."""
     config = digits.get_config()
     config.data.binarization, config.model.likelihood = binarization, likelihood
     config.model.network, config.model.latent_dim = "mlp(hidden=(4,))", (2,)
     experiment = build.build(config, data_dir=None)
-    remark = scores.not_a_density(experiment, experiment.vae.init(jax.random.key(0)))
-    assert remark.startswith("not a density: x is grey") == marked
+    meaning = scores.meaning(experiment, experiment.vae.init(jax.random.key(0)))
+    assert meaning.not_a_density.startswith("not a density: x is grey") == marked
+    assert reason in meaning.reason
+    assert bool(meaning.reason) == bool(reason)
+    bits = meaning.in_bits(784 * math.log(2) * 5)
+    assert math.isnan(bits) if reason else bits == pytest.approx(5)

@@ -54,7 +54,9 @@ def test_the_summary_has_exactly_the_promised_fields(trained):
         "nll_standard_error",
         "nll_num_samples",
         "num_examples",
+        "bits_per_dimension",
     ]
+    np.testing.assert_allclose(written["test"]["bits_per_dimension"], written["test"]["nll"] / 784 / np.log(2))
     assert written["step"] == 60
     assert written["test"]["num_examples"] == 500
     assert written["test"]["nll_num_samples"] == 20

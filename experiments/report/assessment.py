@@ -55,7 +55,7 @@ class Assessment(NamedTuple):
     Attributes:
       evidence: of every test example.
       reasons: by part of `PARTS`, why it is None.
-      not_a_density: why log p(x|z) of the examples is no log-density; "" where it is one.
+      meaning: what log p(x|z) of the examples is.
       latents: of the test examples.
       collapse: why latents are unused.
       probe: of the labels, from the latent means, and the name of these.
@@ -66,7 +66,7 @@ class Assessment(NamedTuple):
 
     evidence: evaluation.LogEvidence
     reasons: dict[str, str]
-    not_a_density: str = ""
+    meaning: scores.Meaning
     latents: evaluation.LatentStatistics | None = None
     collapse: evaluation.CollapseDiagnosis | None = None
     probe: tuple[evaluation.LinearProbe, str] | None = None
@@ -85,8 +85,8 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
     evidence = scores.log_evidence(
         experiment, subject.params, "test", options.num_samples, on_block=_lines(subject.tell)
     )
-    remark = scores.not_a_density(experiment, subject.params)
-    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"), remark)
+    meaning = scores.meaning(experiment, subject.params)
+    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"), meaning)
     keep(found)
     measures = {"latents": _latents, "probe": _probe, "annealed": _annealed, "bidirectional": _bidirectional}
     measures |= {"gaps": _gaps, "collapse": lambda subject: _collapse(subject, found)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from vae_jax import evaluation
 
+from ..run.scores import Meaning
 from .assessment import Assessment, Options
 
 _OF_DENSITIES = re.compile(r"\.(elbo|refined_elbo|nll|log_evidence|L\d+)$")
@@ -67,7 +68,7 @@ def is_number(value: Any) -> bool:
 def rows(found: Assessment, options: Options) -> list[Row]:
     """Returns the figures of an assessment in the order of the table; one row, with the reason, for a missing part."""
     parts = {
-        "evidence": lambda: _evidence(found.evidence, options),
+        "evidence": lambda: _evidence(found.evidence, found.meaning, options),
         "annealed": lambda: _annealed(found, options),
         "bidirectional": lambda: _bidirectional(found.bidirectional, options),
         "gaps": lambda: _gaps(found.gaps),
@@ -86,7 +87,7 @@ def rows(found: Assessment, options: Options) -> list[Row]:
     listed: list[Row] = []
     for name, part in parts.items():
         listed += [missing[name]._replace(reason=found.reasons[name])] if name in found.reasons else part()
-    return [_marked(row, found.not_a_density) for row in listed]
+    return [_marked(row, found.meaning.not_a_density) for row in listed]
 
 
 def _marked(row: Row, not_a_density: str) -> Row:
@@ -102,7 +103,7 @@ def _mean(path: str, label: str, values: Any, **about: Any) -> Row:
     return Row(path, label, value, error, num_examples=len(values), **about)
 
 
-def _evidence(evidence: Any, options: Options) -> Iterator[Row]:
+def _evidence(evidence: Any, meaning: Meaning, options: Options) -> Iterator[Row]:
     n, k = len(evidence.value), options.num_samples
     scores = evaluation.dataset_evidence(evidence, num_samples=k)
     test = partial(Row, num_examples=n, examples="test")
@@ -116,6 +117,9 @@ def _evidence(evidence: Any, options: Options) -> Iterator[Row]:
     noise = f"of which sampling ± {sampling:.2f}" if math.isfinite(sampling) else ""
     yield of_test("test.log_evidence", f"log p(x), importance sampling, L{k}", evidence.value, remark=noise)
     yield test("test.nll", "", scores.nll, scores.nll_standard_error)
+    nats = (scores.nll, scores.nll_standard_error)
+    bits = (math.nan if number is None else meaning.in_bits(number) for number in nats)
+    yield test("test.bits_per_dimension", "bits per dimension", *bits, unit="bits", reason=meaning.reason)
     yield test("test.nll_num_samples", "", k, unit="samples")
     yield test("test.nll_sampling_error", "", sampling, reason="it needs two samples")
     threshold, pareto_k = evaluation.pareto_k_threshold(k), np.asarray(evidence.pareto_k)

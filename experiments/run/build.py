@@ -14,7 +14,8 @@ from jaxtyping import ArrayLike
 
 from vae_jax import VAE, data, expressions, losses, parallel, runs, training
 from vae_jax.data import Dataset
-from vae_jax.distributions import is_reparameterized
+from vae_jax.distributions import Binary, is_reparameterized
+from vae_jax.evaluation.checks import check_support
 from vae_jax.keys import example_keys
 from vae_jax.names import check_name
 from vae_jax.priors import PRIORS
@@ -30,6 +31,8 @@ _SPLITS = ("train", "validation", "test")
 # Fixed binarisation makes a data set, the same for every run.
 FIXED_BINARIZATION_SEED = 0
 _AVERAGED_BYTES = 2**28
+# Pictures that a likelihood is not of show it at once.
+_LOOKED_AT = 1000
 
 
 class Experiment(NamedTuple):
@@ -227,6 +230,7 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> list[s
             f"training.batch_size {size} is larger than the {len(images)} training examples of "
             f"{experiment.dataset.name}"
         )
+    _check_support(experiment)
     parallel.axis_name(config.parallel.backend)
     parallel.check_shard_params(config.parallel.shard_params, config.parallel.backend)
     make_optimizer(config.training)
@@ -239,6 +243,24 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> list[s
     keys = jax.eval_shape(lambda key: jax.random.split(key, size), experiment.key)
     loss = lambda params, keys, batch: loss_fn(params, keys, batch, jnp.zeros((), jnp.int32))[0]
     return size_of.lines(config, params, jax.make_jaxpr(jax.value_and_grad(loss))(params, keys, batch).jaxpr)
+
+
+def _check_support(experiment: Experiment) -> None:
+    """Raises `ValueError` where some of the training examples lie outside the support of p(x|z)."""
+    vae, found = experiment.vae, []
+
+    def decode(key: jax.Array) -> None:
+        init_key, sample_key = jax.random.split(key)
+        params = vae.init(init_key)
+        found.append(getattr(vae.decode(params, vae.prior(params).sample(sample_key)), "support", None))
+
+    jax.eval_shape(decode, experiment.key)
+    # Pictures lie in [0, 1] by the way they are read.
+    if found[0] is None or isinstance(found[0], Binary):
+        return
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(vae.init, experiment.key))
+    rows = data.spread_rows(len(experiment.dataset.train.images), _LOOKED_AT)
+    check_support(params, experiment.observed("train", rows), vae)
 
 
 def _observed(observe: Callable[..., Any], dataset: Dataset, split: str, rows: np.ndarray) -> jax.Array:

@@ -1,9 +1,10 @@
 """The figures that a run is judged by."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,19 +69,35 @@ def test_scores(experiment: build.Experiment, params: Any, *, num_samples: int) 
     return evaluation.dataset_evidence(evidence, num_samples=num_samples)
 
 
-def not_a_density(experiment: build.Experiment, params: Any) -> str:
-    """Returns why log p(x|z) of the test examples is no log-density; "" where it is one."""
+class Meaning(NamedTuple):
+    """What log p(x|z) of the test examples is.
+
+    Attributes:
+      not_a_density: why it is no log-density; "" where it is one.
+      num_elements: of an event, where it is a log-probability, which has a meaning in bits per dimension; else None.
+      reason: why it has none.
+    """
+
+    not_a_density: str
+    num_elements: int | None
+    reason: str = ""
+
+    def in_bits(self, nats: float) -> float:
+        """Returns bits per dimension, of nats per example; NaN where they have no meaning."""
+        return math.nan if self.num_elements is None else nats / (self.num_elements * math.log(2))
+
+
+def meaning(experiment: build.Experiment, params: Any) -> Meaning:
+    """Returns what log p(x|z) of the test examples is."""
     vae, images = experiment.vae, experiment.dataset.test.images
-    likelihood = vae.decode(params, vae.prior(params).sample(jax.random.key(0)))
-    support = getattr(likelihood, "support", None)
-    if not isinstance(support, Binary):
-        return ""
+    support = getattr(vae.decode(params, vae.prior(params).sample(jax.random.key(0))), "support", None)
+    if not getattr(support, "is_discrete", False):
+        return Meaning("", None, "log p(x|z) is a density, not a probability: its nats are those of a unit of x")
     xs = experiment.observed("test", data.spread_rows(len(images), _LOOKED_AT))
-    return (
-        ""
-        if bool(jnp.all(support.is_exact(xs)))
-        else "not a density: x is grey, and a Bernoulli likelihood is a density of zeros and ones"
-    )
+    if isinstance(support, Binary) and not bool(jnp.all(support.is_exact(xs))):
+        grey = "not a density: x is grey, and a Bernoulli likelihood is a density of zeros and ones"
+        return Meaning(grey, None, grey)
+    return Meaning("", math.prod(experiment.dataset.event_shape))
 
 
 def params_sha256(params: Any) -> str:
