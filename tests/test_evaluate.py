@@ -185,8 +185,8 @@ def test_table_json_and_csv_hold_the_same_rows(workdir, printed, measured):
         found = measured
         for place in row["path"].split("."):
             at, found = found, found[place]
-        assert str(found) == row["value"]
-        assert str(at.get(f"{place}_standard_error", "")) == row["standard_error"]
+        written = ["" if number is None else str(number) for number in (found, at.get(f"{place}_standard_error"))]
+        assert written == [row["value"], row["standard_error"]]
         assert measured["remarks"].get(row["path"], "") == row["remark"]
     labels = [row["label"].strip() for row in listed if row["label"]]
     assert [name for line in table_lines(printed) if (name := line.split("│")[1].strip())] == labels

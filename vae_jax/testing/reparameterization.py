@@ -1,11 +1,11 @@
-"""Laws that anyone can run on their own parts."""
+"""The law of reparameterised families."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from .distributions import Distribution
+from ..distributions import Distribution
 
 
 def check_reparameterization(distribution: Distribution, key: Key[Array, ""], *, tolerance: float = 1e-4) -> None:
