@@ -59,6 +59,12 @@ NAMES = {
 }
 
 
+def test_what_is_said_to_prove_a_part_is_there(generate):
+    named = re.findall(r"test_\w+", " ".join(generate.PROOFS.values()))
+    assert named
+    assert not [name for name in named if not (ROOT / "tests" / f"{name}.py").exists()]
+
+
 @pytest.mark.parametrize("field", NAMES)
 def test_the_names_that_a_field_is_said_to_take_are_those_of_the_code(field):
     (described,) = (row for row in describe(Config()) if row.name == field)

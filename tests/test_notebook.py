@@ -1,13 +1,18 @@
-"""The notebook, whose cells assert what its text says."""
+"""The notebooks, whose cells assert what their texts say."""
 
 import subprocess
 import sys
 
+import pytest
+
 from tests.commands import ROOT, environment
 
 
-def test_the_notebook_runs_and_its_assertions_hold():
-    command = [sys.executable, "experiments/notebooks/estimators.py"]
+@pytest.mark.parametrize(
+    ("name", "printed"), [("estimators", "log p(x) - L(x)"), ("bring_your_own", "Flax NNX   ELBO -12.05")]
+)
+def test_a_notebook_runs_and_its_assertions_hold(name, printed):
+    command = [sys.executable, f"experiments/notebooks/{name}.py"]
     run = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=400, check=False)
     assert run.returncode == 0, run.stderr
-    assert "log p(x) - L(x)" in run.stdout
+    assert printed in run.stdout
