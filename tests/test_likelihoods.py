@@ -91,8 +91,9 @@ def test_zero_inflated_counts(logit):
 LEVELS = 256
 
 
-@pytest.mark.parametrize("log_scale", [-7.0, -3.0, 0.0, 7.0])
+@pytest.mark.parametrize("log_scale", [-7.0 - np.log(2), -3.0, 0.0, 7.0])
 def test_discretized_logistics_are_differences_of_distribution_functions(log_scale):
+    log_scale = np.float64(np.float32(log_scale))
     location, half = np.asarray([-0.2, 0.0, 0.3333, 1.0]), 0.5 / (LEVELS - 1)
     x = np.arange(LEVELS)[:, None] / (LEVELS - 1)
     cdf = lambda value: scipy.stats.logistic.logcdf(value, np.float32(location), np.exp(log_scale))
@@ -103,17 +104,24 @@ def test_discretized_logistics_are_differences_of_distribution_functions(log_sca
     exact = a + np.log(-np.expm1(b - a))
     exact[0], exact[-1] = cdf(x[0] + half), sf(x[-1] - half)
 
-    def of(location, log_scale, x):
+    def of(location, log_scale):
         shape = (*location.shape, 1)
         return DiscretizedLogistic(location.reshape(shape), jnp.exp(log_scale).reshape(shape), jnp.zeros(shape), LEVELS)
 
     full = [np.broadcast_to(values, (LEVELS, 4)) for values in (location, log_scale)]
-    log_probs, gradients = with_gradients(
-        lambda *parameters: of(*parameters, x), *full, np.broadcast_to(x, (LEVELS, 4))
-    )
+    log_probs, (of_location, of_log_scale) = with_gradients(of, *full, np.broadcast_to(x, (LEVELS, 4)))
     np.testing.assert_allclose(log_probs, exact, rtol=1e-4, atol=2e-4)
     np.testing.assert_allclose(np.exp(np.float64(log_probs)).sum(axis=0), 1, atol=1e-5)
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    # The slope of F at a is F(a)(1 − F(a)), and an open edge has none.
+    upper, lower = np.where(x == 1, np.inf, x + half), np.where(x == 0, -np.inf, x - half)
+    both = np.exp(cdf(upper)) - np.exp(sf(lower))
+    np.testing.assert_allclose(of_location * np.exp(log_scale), both, rtol=1e-4, atol=2e-4)
+    slopes = [
+        np.where(np.isinf(edge), 0, (edge - np.float32(location)) / np.exp(log_scale))
+        * np.exp(cdf(edge) + sf(edge) - exact)
+        for edge in (upper, lower)
+    ]
+    np.testing.assert_allclose(of_log_scale, slopes[1] - slopes[0], rtol=1e-4, atol=1e-3)
 
 
 def test_a_mixture_of_discretized_logistics_sums_to_one_and_has_its_mean():
@@ -145,36 +153,78 @@ def test_continuous_bernoulli_of_any_log_odds():
 
 
 def test_heavy_tails_and_positive_numbers_have_their_densities():
-    location, scale, df = jnp.asarray(0.3), jnp.asarray(0.7), jnp.asarray(3.5)
-    x = jnp.asarray([-90.0, -2.0, 0.3, 0.31, 5.0, 90.0])
-    for found, exact in (
-        (Laplace(jnp.full(6, location), scale), scipy.stats.laplace(location, scale)),
-        (StudentT(jnp.full(6, location), scale, df), scipy.stats.t(df, location, scale)),
+    location, scale = np.float64(np.float32([0.3, 0.7]))
+    x = np.float64(np.float32([-90.0, -2.0, 0.1, 0.31, 5.0, 90.0]))
+    positive = np.float64(np.float32([1e-6, 0.1, 1.0, 3.0, 1e6, 2.0]))
+    e, e_log = (x - location) / scale, (np.log(positive) - location) / scale
+    for distribution, value, exact, of_location, of_scale in (
+        (Laplace, x, scipy.stats.laplace(location, scale), np.sign(e), np.abs(e) - 1),
+        (LogNormal, positive, scipy.stats.lognorm(scale, scale=np.exp(location)), e_log, e_log**2 - 1),
     ):
-        np.testing.assert_allclose(found.log_prob_per_element(x), exact.logpdf(x), rtol=2e-6)
-    positive = jnp.asarray([1e-6, 0.1, 1.0, 3.0, 1e6, 2.0])
-    exact = scipy.stats.lognorm(scale, scale=np.exp(location)).logpdf(positive)
-    np.testing.assert_allclose(LogNormal(jnp.full(6, location), scale).log_prob_per_element(positive), exact, rtol=2e-6)
+        log_probs, gradients = with_gradients(distribution, np.full(6, location), np.full(6, scale), value)
+        np.testing.assert_allclose(log_probs, exact.logpdf(value), rtol=2e-6)
+        np.testing.assert_allclose(gradients[0], of_location / scale, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(gradients[1], of_scale / scale, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("df", [0.5, 3.5, 9.9])
+def test_student_t_of_any_degrees_of_freedom(df):
+    location, scale, df = np.float64(np.float32([0.3, 0.7, df]))
+    x = np.float64(np.float32([-90.0, -2.0, 0.1, 0.31, 5.0, 90.0]))
+    log_probs, (of_location, of_scale, of_df) = with_gradients(StudentT, np.full(6, location), np.full(6, scale), df, x)
+    np.testing.assert_allclose(log_probs, scipy.stats.t(df, location, scale).logpdf(x), rtol=2e-6)
+    e = (x - location) / scale
+    pull = (df + 1) * e / (df + e**2)
+    np.testing.assert_allclose(of_location, pull / scale, rtol=1e-5)
+    np.testing.assert_allclose(of_scale, (e * pull - 1) / scale, rtol=1e-5, atol=1e-6)
+    peak = 0.5 * (scipy.special.digamma((df + 1) / 2) - scipy.special.digamma(df / 2) - 1 / df)
+    exact = peak - 0.5 * np.log1p(e**2 / df) + 0.5 * pull * e / df
+    np.testing.assert_allclose(of_df, exact.sum(), rtol=1e-4, atol=1e-6)
 
 
 def test_ordered_classes_are_differences_of_a_cumulative_logit():
     thresholds, location = np.float32([-2.0, -0.5, 0.1, 4.0]), np.float32([-60.0, -1.0, 0.2, 3.0, 60.0])
-    cumulative = scipy.special.expit(
-        np.pad(np.float64(thresholds), 1, constant_values=(-np.inf, np.inf))[:, None] - location
-    )
-    found = jax.vmap(Ordinal(jnp.asarray(location), jnp.asarray(thresholds)).log_prob_per_element)(
-        jnp.broadcast_to(jnp.arange(5)[:, None], (5, 5))
-    )
-    np.testing.assert_allclose(np.exp(np.float64(found)), np.diff(cumulative, axis=0), rtol=1e-5, atol=1e-7)
-    assert np.isfinite(found).all()
+    edges = np.pad(np.float64(thresholds), 1, constant_values=(-np.inf, np.inf))[:, None] - location
+    classes = jnp.arange(5)
+
+    @jax.jit
+    @jax.vmap
+    def of_class(k):
+        log_prob = lambda location: Ordinal(location, jnp.asarray(thresholds)).log_prob_per_element(jnp.full(5, k))
+        return log_prob(jnp.asarray(location)), jax.grad(lambda eta: jnp.sum(log_prob(eta)))(jnp.asarray(location))
+
+    log_probs, of_location = of_class(classes)
+    cumulative = scipy.special.expit(edges)
+    np.testing.assert_allclose(np.exp(np.float64(log_probs)), np.diff(cumulative, axis=0), rtol=1e-5, atol=1e-7)
+    assert np.isfinite(log_probs).all()
+    np.testing.assert_allclose(of_location, cumulative[1:] - scipy.special.expit(-edges[:-1]), rtol=1e-5, atol=1e-6)
+
+
+def test_ordered_classes_pull_at_their_thresholds():
+    thresholds = np.float64([-2.0, -0.5, 0.1, 4.0])
+    log_prob = lambda thresholds, k: Ordinal(jnp.full(1, 0.3), thresholds).log_prob(jnp.full(1, k))
+    found = jax.jit(jax.vmap(jax.grad(log_prob), (None, 0)))(jnp.asarray(thresholds, jnp.float32), jnp.arange(5))
+    below = scipy.special.expit(thresholds - 0.3)
+    slope, mass = below * (1 - below), np.diff(below, prepend=0, append=1)
+    exact = np.zeros((5, 4))
+    exact[range(4), range(4)], exact[range(1, 5), range(4)] = slope / mass[:4], -slope / mass[1:]
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 64])
+def test_ordered_classes_begin_equally_probable(num_classes):
+    family = expressions.make(f"ordinal(num_classes={num_classes})", LIKELIHOODS)
+    p = family.build(family.init(jax.random.key(0), (num_classes,)), jnp.zeros(num_classes), (num_classes,), None)
+    np.testing.assert_allclose(np.exp(p.log_prob_per_element(jnp.arange(num_classes))), 1 / num_classes, rtol=1e-4)
 
 
 def test_classes_have_their_probabilities():
     logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    found = Categorical(jnp.asarray(logits)).log_prob(jnp.asarray([3, 0, 2], jnp.uint8))
-    np.testing.assert_allclose(
-        found, scipy.special.log_softmax(np.float64(logits), axis=1)[range(3), [3, 0, 2]].sum(), rtol=1e-6
-    )
+    log_prob = lambda logits: Categorical(logits).log_prob(jnp.asarray([3, 0, 2], jnp.uint8))
+    found, gradient = jax.value_and_grad(log_prob)(jnp.asarray(logits))
+    exact = scipy.special.log_softmax(np.float64(logits), axis=1)
+    np.testing.assert_allclose(found, exact[range(3), [3, 0, 2]].sum(), rtol=1e-6)
+    np.testing.assert_allclose(gradient, np.eye(4)[[3, 0, 2]] - np.exp(exact), atol=1e-6)
 
 
 NUM_DRAWS, SCALE = 20_000, jnp.asarray(0.8)
