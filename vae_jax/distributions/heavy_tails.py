@@ -92,8 +92,17 @@ class StudentT(_LocationScale):
         """The log-density of each element of one value, in nats."""
         standardised, scale = self._standardised(value)
         (df,) = at_least_float32(self.df)
-        peak = jax.lax.lgamma((df + 1) / 2) - jax.lax.lgamma(df / 2) - 0.5 * jnp.log(df * math.pi)
-        return peak - jnp.log(scale) - (df + 1) / 2 * jnp.log1p(standardised**2 / df)
+        return _log_peak(df) - jnp.log(scale) - (df + 1) / 2 * jnp.log1p(standardised**2 / df)
+
+
+def _log_peak(df: Float[Array, ""]) -> Float[Array, ""]:
+    """ln Γ((ν + 1)/2) − ln Γ(ν/2) − ½ log νπ."""
+    # The difference cancels in float32: at ν = 1e6 it is off by 0.06. From ν = 10 on the series is exact in float32.
+    is_many = df >= 10
+    few, half = jnp.where(is_many, 1, df), 0.5 * jnp.where(is_many, df, 10)
+    series = -(1 - (1 - 0.3 / half**2) / (24 * half**2)) / (8 * half) - 0.5 * math.log(2 * math.pi)
+    difference = jax.lax.lgamma((few + 1) / 2) - jax.lax.lgamma(few / 2) - 0.5 * jnp.log(few * math.pi)
+    return jnp.where(is_many, series, difference)
 
 
 @pytree_dataclass
