@@ -219,6 +219,16 @@ def test_ordered_classes_begin_equally_probable(num_classes):
     np.testing.assert_allclose(np.exp(p.log_prob_per_element(jnp.arange(num_classes))), 1 / num_classes, rtol=1e-4)
 
 
+@pytest.mark.parametrize("move", [-60.0, -20.0, 20.0])
+def test_ordered_classes_stay_in_order_wherever_training_goes(move):
+    """A class that no example has drives its two thresholds together."""
+    family = expressions.make("ordinal(num_classes=4)", LIKELIHOODS)
+    own = jax.tree.map(lambda leaf: leaf + move, family.init(jax.random.key(0), (4,)))
+    log_prob = lambda own, eta: family.build(own, eta, (4,), None).log_prob(jnp.arange(4))
+    value, gradients = jax.jit(jax.value_and_grad(log_prob, (0, 1)))(own, jnp.zeros(4))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradients)))
+
+
 def test_classes_have_their_probabilities():
     logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     log_prob = lambda logits: Categorical(logits).log_prob(jnp.asarray([3, 0, 2], jnp.uint8))
