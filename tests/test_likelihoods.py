@@ -274,6 +274,15 @@ def test_samples_of_the_unit_interval_have_their_moments():
         np.testing.assert_allclose(found[1:], exact[1:], atol=2.23 / np.sqrt(NUM_DRAWS))
 
 
+@pytest.mark.parametrize("logit", [-9e-4, -2e-6, -1e-7])
+def test_samples_of_small_log_odds_are_the_inverse_distribution_function(logit):
+    """At log-odds of 0 samples are the uniform noise itself."""
+    draw = lambda logit, key: ContinuousBernoulli(jnp.full(1000, logit)).sample(key)
+    key = jax.random.key(3)
+    uniform, found = np.float64(draw(0.0, key)), draw(logit, jax.random.clone(key))
+    np.testing.assert_allclose(found, np.log1p(uniform * np.expm1(logit)) / logit, atol=4e-7)
+
+
 def test_samples_of_levels_and_classes_have_their_probabilities():
     mixture = DiscretizedLogistic(
         *(jnp.asarray([[0.1, 0.8]]),), jnp.asarray([[0.1, 0.3]]), jnp.asarray([[0.0, 1.0]]), 4

@@ -43,7 +43,7 @@ class ContinuousBernoulli(Elementwise):
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
         uniform = jax.random.uniform(key, self.logits.shape, self.logits.dtype)
         # By the inverse distribution function at −|l|, which cannot overflow.
-        flat = jnp.abs(self.logits) < 1e-3
+        flat = jnp.abs(self.logits) < 1e-6  # uniform within 1.3e-7, the step of the noise
         size = jnp.where(flat, 1, -jnp.abs(self.logits))
         below = jnp.where(flat, uniform, jnp.log1p(uniform * jnp.expm1(size)) / size)
         return jnp.where(self.logits > 0, 1 - below, below)
