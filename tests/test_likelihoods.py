@@ -408,6 +408,14 @@ def test_what_is_no_likelihood_is_refused(text, message):
         model(text)
 
 
+def test_scales_of_levels_are_held_in_units_of_half_the_range():
+    """As in Salimans et al. 2017, whose x lies in [−1, 1]."""
+    family = expressions.make("discretized_logistic", LIKELIHOODS)
+    scale = lambda number: family.build({}, jnp.asarray([[0.0, number]]), (1,), None).scale
+    np.testing.assert_allclose(scale(-100.0), 0.5 * np.exp(-7), rtol=1e-5)
+    np.testing.assert_allclose(scale(100.0), 0.5 * np.exp(7), rtol=1e-5)
+
+
 def test_convolutions_put_out_the_numbers_of_mixtures_as_channels():
     vae = networks.conv(
         event_shape=(8, 7, 2), latent_dim=2, hidden=(3,), likelihood="discretized_logistic(num_mixtures=2)"

@@ -19,7 +19,7 @@ class DiscretizedLogistic(Elementwise):
 
     Attributes:
       location: μ, of shape [*event, K], in the units of x.
-      scale: s > 0, likewise.
+      scale: s > 0, likewise: half of the source's s.
       logits: of the weights w, likewise.
       levels: L, at least 2.
 

@@ -12,7 +12,7 @@ from ..parts import Family, Shape, part
 from .bounded_exp import bounded_exp
 
 _LOG_SCALES = (-7.0, 7.0)
-_LOG_START = -2.0
+_LOG_START = -1.3
 
 
 @part
@@ -20,7 +20,8 @@ def discretized_logistic(levels: int = 256, num_mixtures: int = 1) -> Family:
     """Returns p(x|z) = Π Σ_j w_j [F((x + ½δ − μ_j)/s_j) − F((x − ½δ − μ_j)/s_j)], a `DiscretizedLogistic`.
 
     x are the L levels k/(L − 1) of [0, 1], and F is the sigmoid. For each element the network puts out K locations, K
-    log scales, held between −7 and 7, and with K > 1 the logits of the weights w. It begins around ½, with s = e^−2.
+    log scales, and with K > 1 the logits of the weights w. A log scale is log 2s, that of s in units of half the range
+    of x, as in the source; it is held between −7 and 7. It begins around ½, with 2s = e^−1.3.
     The mixture is of each element, not of the three colours of a pixel in their order: bits per dimension are not
     comparable with those of PixelCNN++.
 
@@ -41,7 +42,7 @@ def discretized_logistic(levels: int = 256, num_mixtures: int = 1) -> Family:
     def build(own: Any, numbers: Float[Array, "*event n"], shape: Shape, given: Any) -> DiscretizedLogistic:
         locations, log_scales, *logits = jnp.split(numbers, size // number, axis=-1)
         centres = jnp.broadcast_to((np.arange(number, dtype=np.float32) + 0.5) / number, locations.shape)
-        scales = bounded_exp(_LOG_START + log_scales, *_LOG_SCALES)
+        scales = 0.5 * bounded_exp(_LOG_START + log_scales, *_LOG_SCALES)
         weights = logits[0] if logits else jnp.zeros_like(locations)
         return DiscretizedLogistic(centres.astype(locations.dtype) + locations, scales, weights, levels)
 
