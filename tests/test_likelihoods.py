@@ -238,6 +238,11 @@ def test_classes_have_their_probabilities():
     np.testing.assert_allclose(gradient, np.eye(4)[[3, 0, 2]] - np.exp(exact), atol=1e-6)
 
 
+def test_classes_are_drawn_as_int32(float64):
+    for p in (Categorical(jnp.zeros((2, 3))), Ordinal(jnp.zeros(2), jnp.asarray([0.0, 1.0]))):
+        assert jax.eval_shape(p.sample, jax.random.key(0)).dtype == jnp.int32
+
+
 NUM_DRAWS, SCALE = 20_000, jnp.asarray(0.8)
 SAMPLED = {
     "poisson": lambda n: (Poisson(jnp.full(n, 3.2)), scipy.stats.poisson(3.2)),
@@ -376,9 +381,12 @@ def test_data_that_a_likelihood_is_not_of_are_refused_by_name(text, xs, takes):
 def test_classes_that_are_no_whole_numbers_are_refused(text):
     import optax
 
+    name = text.partition("(")[0].capitalize()
     vae, xs = networks.mlp(event_shape=2, latent_dim=1, hidden=(2,), likelihood=text), jnp.ones((2, 2))
     loss = lambda params, keys, xs, step: losses.over_batch(losses.negative_elbo)(params, keys, xs, vae=vae)
-    with pytest.raises(ValueError, match=r"is of classes, whole numbers of an integer type, and x is of type float32"):
+    with pytest.raises(
+        ValueError, match=rf"{name} takes whole numbers \(an integer dtype\), and x is of dtype float32"
+    ):
         training.fit(
             loss,
             vae.init(jax.random.key(0)),

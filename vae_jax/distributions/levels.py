@@ -96,7 +96,7 @@ class Categorical(Elementwise):
         return WholeNumbers(0, self.logits.shape[-1] - 1)
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, "*event"]:
-        return jax.random.categorical(key, self.logits)
+        return jax.random.categorical(key, self.logits).astype(jnp.int32)
 
     def log_prob_per_element(self, value: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
         """The log-probability of each element of one value, in nats.
@@ -172,5 +172,8 @@ def _log_mass(
 def _classes(value: jax.typing.ArrayLike, name: str) -> Int[Array, "*event"]:
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise ValueError(f"{name} is of classes, whole numbers of an integer type, and x is of type {array.dtype}")
+        raise ValueError(
+            f"{name} takes whole numbers (an integer dtype), and x is of dtype {array.dtype}; cast classes by "
+            "x.astype(int)"
+        )
     return array.astype(jnp.int32)
