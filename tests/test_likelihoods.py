@@ -67,14 +67,25 @@ def negative_binomial_grid():
     return [np.float64(np.broadcast_to(grid[..., None], x.shape)) for grid in (mean, dispersion)] + [x]
 
 
+def negative_binomial_gradients(mean, dispersion, x):
+    """Of log p, in float64, with respect to the mean and the dispersion."""
+    of_mean = dispersion * (x - mean) / (mean * (dispersion + mean))
+    of_dispersion = scipy.special.digamma(x + dispersion) - scipy.special.digamma(dispersion)
+    return of_mean, of_dispersion - np.log1p(mean / dispersion) + (mean - x) / (dispersion + mean)
+
+
+def assert_gradients(found, exact, parameter) -> None:
+    """With respect to the logarithm of the parameter, which is what a network puts out."""
+    np.testing.assert_allclose(parameter * np.float64(found), parameter * exact, rtol=1e-4, atol=1e-4)
+
+
 def test_negative_binomial_counts_of_any_mean_and_dispersion():
     mean, dispersion, x = negative_binomial_grid()
     log_probs, (of_mean, of_dispersion) = with_gradients(NegativeBinomial, mean, dispersion, x)
     assert_log_probs(log_probs, scipy.stats.nbinom.logpmf(x, dispersion, dispersion / (dispersion + mean)))
-    np.testing.assert_allclose(of_mean, dispersion * (x - mean) / (mean * (dispersion + mean)), rtol=1e-3, atol=1e-5)
-    exact = scipy.special.digamma(x + dispersion) - scipy.special.digamma(dispersion)
-    exact += np.log(dispersion / (dispersion + mean)) + (mean - x) / (dispersion + mean)
-    np.testing.assert_allclose(of_dispersion, exact, rtol=1e-2, atol=2e-5)
+    exact_of_mean, exact_of_dispersion = negative_binomial_gradients(mean, dispersion, x)
+    assert_gradients(of_mean, exact_of_mean, mean)
+    assert_gradients(of_dispersion, exact_of_dispersion, dispersion)
 
 
 @pytest.mark.parametrize("logit", [-8.0, 0.3, 5.0])
@@ -82,10 +93,17 @@ def test_zero_inflated_counts(logit):
     mean, dispersion, x = negative_binomial_grid()
     inflated = lambda mean, dispersion, logits: ZeroInflated(NegativeBinomial(mean, dispersion), logits)
     log_probs, gradients = with_gradients(inflated, mean, dispersion, np.full_like(x, logit), x)
+    logit = np.float64(np.float32(logit))
     log_zero, log_counted = -np.logaddexp(0, -logit), -np.logaddexp(0, logit)
-    exact = log_counted + scipy.stats.nbinom.logpmf(x, dispersion, dispersion / (dispersion + mean))
-    assert_log_probs(log_probs, np.where(x == 0, np.logaddexp(log_zero, exact), exact))
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    counted = log_counted + scipy.stats.nbinom.logpmf(x, dispersion, dispersion / (dispersion + mean))
+    exact = np.where(x == 0, np.logaddexp(log_zero, counted), counted)
+    assert_log_probs(log_probs, exact)
+    share = np.exp(counted - exact)  # of the component, in what was seen
+    for found, of_component, parameter in zip(
+        gradients, negative_binomial_gradients(mean, dispersion, x), (mean, dispersion), strict=False
+    ):
+        assert_gradients(found, share * of_component, parameter)
+    np.testing.assert_allclose(gradients[2], (1 - share) - np.exp(log_zero), rtol=1e-4, atol=1e-6)
 
 
 LEVELS = 256
