@@ -89,6 +89,11 @@ def test_a_loss_reaches_a_dispersion_inside_excess_zeros():
     assert (of_dispersion != 0).all()
 
 
+def test_a_component_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"logits have shape \(4,\); they must have the component's, \(1,\)"):
+        ZeroInflated(Poisson(jnp.ones(1)), jnp.zeros(4))
+
+
 @pytest.mark.parametrize("component", ["normal", "bernoulli", "ordinal(num_classes=3)"])
 def test_a_component_that_is_no_count_is_refused_where_the_model_is_built(component):
     with pytest.raises(ValueError, match=r"zero_inflated is made of independent counts, .*, not of a "):

@@ -113,6 +113,9 @@ class ZeroInflated(Elementwise):
     Attributes:
       component: `Poisson` or `NegativeBinomial`, or an `Elementwise` distribution of counts of one's own.
       logits: the log-odds of π, of the event's shape.
+
+    Raises:
+      ValueError: at construction, where the shapes disagree.
     """
 
     component: Elementwise
@@ -120,7 +123,14 @@ class ZeroInflated(Elementwise):
     support: ClassVar[WholeNumbers] = _COUNTS
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "logits", floating(self.logits))
+        logits = floating(self.logits)
+        # A component of shape [1] would broadcast: its one draw would be shared by elements that count as independent.
+        if self.component.event_shape != logits.shape:
+            raise ValueError(
+                f"ZeroInflated: logits have shape {logits.shape}; they must have the component's, "
+                f"{self.component.event_shape}"
+            )
+        object.__setattr__(self, "logits", logits)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
