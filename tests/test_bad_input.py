@@ -192,6 +192,38 @@ def test_free_bits_on_a_posterior_that_does_not_factorise_is_refused_before_trai
         check(settings)
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        ("poisson", "Poisson takes whole numbers from 0 on"),
+        ("lognormal", "LogNormal takes numbers above 0"),
+        ("discretized_logistic(levels=16)", "DiscretizedLogistic takes the 16 levels k/15 from 0 to 1"),
+        ("categorical(256)", "Categorical takes whole numbers .* x is of dtype float32"),
+    ],
+)
+def test_grey_pictures_that_a_likelihood_is_not_of_are_refused_before_training(likelihood, message):
+    settings = digits.get_config()
+    settings.data.binarization, settings.model.likelihood = "none", likelihood
+    with pytest.raises(ValueError, match=message):
+        check(settings)
+
+
+def test_a_total_correlation_of_a_posterior_that_does_not_factorise_is_refused_before_training():
+    settings = digits.get_config()
+    settings.model.posterior, settings.loss.regularizers = "full", "total_correlation(5.0, 4000)"
+    with pytest.raises(ValueError, match="a posterior that factorises, as diagonal does"):
+        check(settings)
+
+
+def test_the_estimate_of_the_kl_is_refused_where_what_replaces_the_loss_has_another():
+    settings = digits.get_config()
+    settings.loss.kl, settings.loss.regularizers = "monte_carlo", "free_bits(0.1)"
+    with pytest.raises(ValueError, match="kl='monte_carlo' has no effect"):
+        check(settings)
+    settings.loss.regularizers = "capacity(30.0, 10.0)"
+    check(settings)
+
+
 def test_microbatches_with_free_bits_are_refused_before_training():
     settings = digits.get_config()
     settings.training.microbatches, settings.loss.regularizers = 2, "free_bits(0.1)"

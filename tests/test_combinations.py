@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.test_laws import EDGES, written
+from tests.written_parts import EDGES, written
 from vae_jax import losses, networks
 from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.losses import OBJECTIVES, Objective

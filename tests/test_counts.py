@@ -71,24 +71,6 @@ def test_excess_zeros_ask_for_the_components_numbers_and_one_more(component):
     np.testing.assert_array_equal(built.component.mean, alone.mean)
 
 
-def test_a_loss_reaches_a_dispersion_inside_excess_zeros():
-    vae, x = model("zero_inflated(negative_binomial)"), jnp.asarray([0, 1, 9, 3, 0])
-
-    @jax.jit
-    def gradient(init_key, key):
-        return jax.value_and_grad(losses.negative_elbo, has_aux=True)(vae.init(init_key), key, x, vae=vae)
-
-    (value, _), gradients = gradient(jax.random.key(0), jax.random.key(1))
-    assert np.isfinite(value)
-    for leaf in jax.tree.leaves(gradients):
-        assert np.isfinite(leaf).all()
-    (of_dispersion,) = (
-        leaf for path, leaf in jax.tree.leaves_with_path(gradients) if "log_dispersion" in jax.tree_util.keystr(path)
-    )
-    assert of_dispersion.shape == (EVENT,)
-    assert (of_dispersion != 0).all()
-
-
 def test_a_component_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"logits have shape \(4,\); they must have the component's, \(1,\)"):
         ZeroInflated(Poisson(jnp.ones(1)), jnp.zeros(4))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.written_parts import EDGES, written
 from vae_jax import expressions, networks, testing
 from vae_jax.distributions import DiagonalNormal, Laplace, Poisson, standard_normal
 from vae_jax.likelihoods import LIKELIHOODS
@@ -15,30 +16,11 @@ from vae_jax.parts import Event, Latent
 from vae_jax.posteriors import POSTERIORS
 from vae_jax.priors import PRIORS
 
-# What a part is given where it has no defaults, or other ones cost less.
-WRITTEN = {
-    "student_t": "student_t(df=3, learn=each)",
-    "discretized_logistic": "discretized_logistic(levels=20, num_mixtures=2)",
-    "categorical": "categorical(num_classes=4)",
-    "ordinal": "ordinal(num_classes=4)",
-    "zero_inflated": "zero_inflated(negative_binomial)",
-    "iaf": "iaf(hidden=(5,))",
-    "coupling": "coupling(num_layers=2, hidden=(5,))",
-    "mixture": "mixture(3)",
-    "vamp": "vamp(3)",
-    "mlp": "mlp(hidden=(5,), gated=True)",
-    "conv": "conv(hidden=(4,))",
-    "resnet": "resnet(hidden=(4,))",
-}
 LATENT, EVENT = (3,), (2,)
 
 
 def key():
     return jax.random.key(0)
-
-
-def written(name: str) -> str:
-    return WRITTEN.get(name, name)
 
 
 def moved(tree, rng: np.random.Generator, spread: float):
@@ -68,23 +50,6 @@ def test_a_likelihood_is_a_density_that_its_samples_follow(name, seed, spread):
     family = expressions.make(written(name), LIKELIHOODS)
     p = member(family, (1,))(numbers_of(family, (1,), np.random.default_rng(seed), spread))
     testing.check_density(p, jax.random.key(seed))
-
-
-# At the edges of the support.
-EDGES = {
-    "bernoulli": [0.0, 1.0],
-    "continuous_bernoulli": [0.0, 1.0],
-    "normal": [-1e4, 1e4],
-    "laplace": [-1e4, 1e4],
-    "student_t": [-1e4, 1e4],
-    "lognormal": [1e-30, 1e30],
-    "discretized_logistic": [0.0, 1.0],
-    "categorical": [0, 3],
-    "ordinal": [0, 3],
-    "poisson": [0, 100_000],
-    "negative_binomial": [0, 100_000],
-    "zero_inflated": [0, 100_000],
-}
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS.parts)

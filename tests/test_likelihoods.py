@@ -201,6 +201,13 @@ def test_student_t_of_any_degrees_of_freedom(df):
     np.testing.assert_allclose(of_df, exact.sum(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("distribution", [Laplace, LogNormal])
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
+def test_a_scale_that_is_not_positive_is_refused(distribution, scale):
+    with pytest.raises(ValueError, match=f"{distribution.__name__}: every scale must be positive, got "):
+        distribution(jnp.zeros(2), jnp.asarray(scale))
+
+
 def test_ordered_classes_are_differences_of_a_cumulative_logit():
     thresholds, location = np.float32([-2.0, -0.5, 0.1, 4.0]), np.float32([-60.0, -1.0, 0.2, 3.0, 60.0])
     edges = np.pad(np.float64(thresholds), 1, constant_values=(-np.inf, np.inf))[:, None] - location
@@ -336,6 +343,7 @@ EXAMPLES = {
     "negative_binomial": [0, 1, 9, 3],
     "negative_binomial(dispersion=each)": [0, 1, 9, 3],
     "zero_inflated(poisson)": [0, 1, 9, 3],
+    "zero_inflated(negative_binomial)": [0, 1, 9, 3],
     "zero_inflated(negative_binomial(dispersion=each))": [0, 1, 9, 3],
 }
 

@@ -1,6 +1,7 @@
 """Ready-made networks: initialisation, likelihoods (E5), shapes, caching and what is refused."""
 
 import dataclasses
+import importlib
 import math
 
 import chex
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
+import scipy.special
 import scipy.stats
 
 from vae_jax import expressions, losses, networks
@@ -15,6 +18,7 @@ from vae_jax.distributions import MultivariateNormal, kl_divergence, standard_no
 from vae_jax.likelihoods import normal
 from vae_jax.posteriors import POSTERIORS
 
+residual = importlib.import_module("vae_jax.networks.bodies.resnet")  # its function has its name
 IMAGE = (4, 5, 2)
 SMALL = {"mlp": {"hidden": (6, 5)}, "conv": {"hidden": (3,)}, "resnet": {"hidden": (4, 3)}}
 PIXELS = np.random.default_rng(0).uniform(0.05, 0.95, size=IMAGE).astype(np.float32)
@@ -267,3 +271,46 @@ def test_a_body_that_cannot_be_hashed_is_refused_by_name():
 
     with pytest.raises(TypeError, match=r"the body Tower cannot be hashed, .* make it a frozen dataclass"):
         networks.assemble(encoder=Tower(), event_shape=3, latent_shape=2)
+
+
+def test_a_gated_layer_is_its_formula():
+    vae = networks.mlp(event_shape=4, latent_dim=2, hidden=(3,), gated=True)
+    params = drawn_params(vae)
+    layer = jax.tree.map(np.float64, params["encoder"])
+    x = np.asarray([0.0, 1.0, 1.0, 0.0])
+    affine = lambda dense, value: value @ dense["kernel"] + dense["bias"]
+    h = np.tanh(affine(layer["Dense_0"], x)) * scipy.special.expit(affine(layer["Gate_0"], x))
+    mean = affine(layer["PosteriorHead_0"]["mean"], h)
+    np.testing.assert_allclose(vae.encode(params, jnp.asarray(x, jnp.float32)).mean, mean, rtol=1e-5)
+
+
+def normalised(h: np.ndarray, groups: int) -> np.ndarray:
+    """Group norm of one image [height, width, channels], in float64."""
+    grouped = h.reshape(*h.shape[:2], groups, -1)
+    centred = grouped - grouped.mean(axis=(0, 1, 3), keepdims=True)
+    return (centred / np.sqrt(grouped.var(axis=(0, 1, 3), keepdims=True) + 1e-6)).reshape(h.shape)
+
+
+def test_a_residual_block_is_its_formula_and_starts_as_the_identity():
+    """h + W₂ * silu(norm(W₁ * silu(norm(h)))), the convolutions as SciPy's correlations."""
+    block, rng = residual._Block("silu"), np.random.default_rng(0)
+    h = jnp.asarray(rng.normal(size=(5, 4, 12)), jnp.float32)
+    variables = block.init(jax.random.key(0), h)
+    np.testing.assert_array_equal(block.apply(variables, h), h)
+    kernels = [0.2 * rng.normal(size=(3, 3, 12, 12)) for _ in range(2)]
+    for number, kernel in enumerate(kernels):
+        variables["params"][f"_Convolution_{number}"]["Dense_0"]["kernel"] = jnp.asarray(
+            kernel.reshape(-1, 12), jnp.float32
+        )
+    expected = np.float64(h)
+    for kernel in kernels:
+        activated = normalised(expected, 4)
+        activated *= scipy.special.expit(activated)
+        expected = np.stack(
+            [
+                sum(scipy.signal.correlate2d(activated[..., i], kernel[:, :, i, o], mode="same") for i in range(12))
+                for o in range(12)
+            ],
+            axis=-1,
+        )
+    np.testing.assert_allclose(block.apply(variables, h), h + expected, rtol=1e-4, atol=1e-4)

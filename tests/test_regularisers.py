@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vae_jax import VAE, expressions
-from vae_jax.distributions import DiagonalNormal, MultivariateNormal, standard_normal
+from vae_jax.distributions import DiagonalNormal, Mixture, MultivariateNormal, standard_normal
 from vae_jax.losses import REGULARIZERS, capacity, dip, mmd, negative_elbo, over_batch, total_correlation
 
 NUM, LATENT = 1500, 2
@@ -117,6 +117,29 @@ def test_samples_of_the_prior_are_those_of_no_posterior():
             correlation = np.corrcoef(terms.z_prior[:, first], terms.z[:, 0, second])[0, 1]
             assert abs(correlation) < 4 / np.sqrt(NUM)
     assert abs(np.var(terms.z_prior) - 1) < 4 * np.sqrt(2 / terms.z_prior.size)
+
+
+@pytest.mark.parametrize(("reparameterized", "moves"), [(True, True), (False, False)])
+def test_a_prior_learns_from_mmd_where_its_samples_have_a_whole_gradient(reparameterized, moves):
+    """A sample of a mixture has none with respect to the weights, and half a gradient would be a wrong one."""
+    components = jax.vmap(DiagonalNormal)(jnp.zeros((2, LATENT)), jnp.ones((2, LATENT)))
+
+    def prior(params):
+        return DiagonalNormal(params["mean"], jnp.ones(LATENT)) if reparameterized else shifted(params["mean"])
+
+    def shifted(mean):
+        return Mixture(DiagonalNormal(components.mean + mean[None], components.scale))
+
+    of = model()
+    vae = VAE(of.init, of.encode, of.decode, prior)
+    xs, keys = batch(0, 5)
+
+    def value(mean):
+        params = {"weight": jnp.asarray(WEIGHT, jnp.float32), "mean": mean}
+        return mmd(1.0)(over_batch(negative_elbo)(params, keys, xs, vae=vae, kl="monte_carlo")[1])
+
+    gradient = jax.jit(jax.grad(value))(jnp.zeros(LATENT))
+    assert (np.abs(gradient).max() > 1e-3) == moves
 
 
 @pytest.mark.parametrize("beta", [0.25, 1.0])

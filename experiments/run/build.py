@@ -32,7 +32,7 @@ _SPLITS = ("train", "validation", "test")
 FIXED_BINARIZATION_SEED = 0
 _AVERAGED_BYTES = 2**28
 # Pictures that a likelihood is not of show it at once.
-_LOOKED_AT = 1000
+LOOKED_AT = 1000
 
 
 class Experiment(NamedTuple):
@@ -259,7 +259,7 @@ def _check_support(experiment: Experiment) -> None:
     if found[0] is None or isinstance(found[0], Binary):
         return
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(vae.init, experiment.key))
-    rows = data.spread_rows(len(experiment.dataset.train.images), _LOOKED_AT)
+    rows = data.spread_rows(len(experiment.dataset.train.images), LOOKED_AT)
     check_support(params, experiment.observed("train", rows), vae)
 
 

@@ -20,8 +20,6 @@ from .config import Config
 # Samples per validation image: enough that their noise is small beside the differences between images.
 _VALIDATION_SAMPLES = 10
 _PURPOSES = {"validation": build.VALIDATION, "test": build.TEST}
-# Grey images show it at once.
-_LOOKED_AT = 1000
 # A block of images takes seconds on a slow machine: no more samples than this, unless each device has one image.
 _BLOCK_SAMPLES = 250_000
 
@@ -93,7 +91,7 @@ def meaning(experiment: build.Experiment, params: Any) -> Meaning:
     support = getattr(vae.decode(params, vae.prior(params).sample(jax.random.key(0))), "support", None)
     if not getattr(support, "is_discrete", False):
         return Meaning("", None, "log p(x|z) is a density, not a probability: its nats are those of a unit of x")
-    xs = experiment.observed("test", data.spread_rows(len(images), _LOOKED_AT))
+    xs = experiment.observed("test", data.spread_rows(len(images), build.LOOKED_AT))
     if isinstance(support, Binary) and not bool(jnp.all(support.is_exact(xs))):
         grey = "not a density: x is grey, and a Bernoulli likelihood is a density of zeros and ones"
         return Meaning(grey, None, grey)

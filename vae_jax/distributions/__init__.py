@@ -31,4 +31,5 @@ from .protocol import is_reparameterized as is_reparameterized
 from .support import Binary as Binary
 from .support import Interval as Interval
 from .support import Levels as Levels
+from .support import Support as Support
 from .support import WholeNumbers as WholeNumbers

@@ -145,7 +145,7 @@ class ZeroInflated(Elementwise):
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, "*event"]:
         zero_key, count_key = jax.random.split(key)
-        counts = self.component.sample(count_key)  # pyright: ignore[reportAttributeAccessIssue]
+        counts = self.component.sample(count_key)
         return jnp.where(jax.random.bernoulli(zero_key, jax.nn.sigmoid(self.logits)), 0, counts)
 
     def log_prob_per_element(self, value: Shaped[Array, "*event"]) -> Float[Array, "*event"]:

@@ -5,14 +5,17 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key, Shaped
 
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
 from .elementwise import Elementwise
+from .protocol import check_positive
 from .support import Interval
 
 
+@pytree_dataclass
 class _LocationScale(Elementwise):
     location: Float[Array, "*event"]
     scale: Float[Array, "*#event"]
@@ -24,6 +27,8 @@ class _LocationScale(Elementwise):
                 f"{type(self).__name__}: scale has shape {scale.shape}; it must be the location's, {location.shape}, "
                 "or ()"
             )
+        if not isinstance(scale, Tracer):
+            check_positive(scale, f"{type(self).__name__}: every scale must be positive")
         object.__setattr__(self, "location", location)
         object.__setattr__(self, "scale", scale)
 
@@ -44,9 +49,6 @@ class Laplace(_LocationScale):
       location: μ, of the event's shape.
       scale: b > 0, of the event's shape, or a scalar shared by all of it.
     """
-
-    location: Float[Array, "*event"]
-    scale: Float[Array, "*#event"]
 
     @property
     def mean(self) -> Float[Array, "*event"]:
@@ -73,8 +75,6 @@ class StudentT(_LocationScale):
       df: ν > 0, a scalar.
     """
 
-    location: Float[Array, "*event"]
-    scale: Float[Array, "*#event"]
     df: Float[Array, ""]
 
     def __post_init__(self) -> None:
@@ -114,8 +114,6 @@ class LogNormal(_LocationScale):
       scale: σ > 0, the standard deviation of log x, of the event's shape, or a scalar shared by all of it.
     """
 
-    location: Float[Array, "*event"]
-    scale: Float[Array, "*#event"]
     support: ClassVar[Interval] = Interval(0, math.inf, is_open=True)
 
     @property

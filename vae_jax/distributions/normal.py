@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
-from .protocol import check_event, density_classes
+from .protocol import check_event, check_positive, density_classes
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -19,14 +19,6 @@ _LOG_2PI = math.log(2 * math.pi)
 def _standard_log_prob(noise: Float[Array, "..."]) -> Float[Array, ""]:
     (noise,) = at_least_float32(noise)
     return -0.5 * jnp.sum(noise**2) - 0.5 * noise.size * _LOG_2PI
-
-
-def _check_positive(values: jax.typing.ArrayLike, message: str) -> None:
-    values = np.asarray(values)
-    bad = values[~(values > 0)]
-    if bad.size:
-        why = ": x or the parameters that it was computed from are not finite" if np.isnan(bad).any() else ""
-        raise ValueError(f"{message}, got {bad[0]}{why}")
 
 
 @pytree_dataclass
@@ -55,7 +47,7 @@ class DiagonalNormal:
                 f"DiagonalNormal: scale has shape {scale.shape}; it must be the mean's {mean.shape}, or ()"
             )
         if not isinstance(scale, Tracer):
-            _check_positive(scale, "DiagonalNormal: every scale must be positive")
+            check_positive(scale, "DiagonalNormal: every scale must be positive")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "scale", scale)
 
@@ -116,7 +108,7 @@ class MultivariateNormal:
             )
         if not isinstance(tril, Tracer):
             message = "MultivariateNormal: scale_tril must be lower triangular with a positive diagonal"
-            _check_positive(np.diag(np.asarray(tril)), message)
+            check_positive(np.diag(np.asarray(tril)), message)
             if np.any(np.triu(np.asarray(tril), 1)):
                 raise ValueError(message)
         object.__setattr__(self, "mean", mean)

@@ -85,3 +85,12 @@ def check_event(value: jax.typing.ArrayLike, event_shape: tuple[int, ...], name:
         raise ValueError(
             f"{name}.log_prob takes one value of shape {event_shape}, not {np.shape(value)}; batch with jax.vmap"
         )
+
+
+def check_positive(values: jax.typing.ArrayLike, message: str) -> None:
+    """Raises `ValueError`, with the message and the first of them, where some values are not positive."""
+    values = np.asarray(values)
+    bad = values[~(values > 0)]
+    if bad.size:
+        why = ": x or the parameters that it was computed from are not finite" if np.isnan(bad).any() else ""
+        raise ValueError(f"{message}, got {bad[0]}{why}")

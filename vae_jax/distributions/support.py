@@ -88,3 +88,6 @@ class Levels(NamedTuple):
 
     def __repr__(self) -> str:
         return f"the {self.number} levels k/{self.number - 1} from 0 to 1"
+
+
+Support = Binary | Interval | Levels | WholeNumbers

@@ -11,16 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from ..checks import check_count
-from ..distributions import (
-    Binary,
-    DiagonalNormal,
-    Distribution,
-    Interval,
-    Levels,
-    MultivariateNormal,
-    WholeNumbers,
-    is_gaussian,
-)
+from ..distributions import DiagonalNormal, Distribution, MultivariateNormal, Support, is_gaussian
 from ..losses import negative_elbo
 from ..losses.example import examples_of
 from ..model import VAE, Params
@@ -208,7 +199,7 @@ class _Flat(NamedTuple):
 
 def _real_shape(q: Any) -> tuple[int, ...]:
     support = getattr(q, "support", None)
-    if isinstance(support, Binary | Interval | Levels | WholeNumbers):
+    if isinstance(support, Support):
         raise ValueError(
             f"inference_gaps needs a z over all real numbers, as q* is Gaussian; {type(q).__name__} is over {support}"
         )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ..distributions import MultivariateNormal, has_costly_inverse, is_gaussian, kl_per_dimension
+from ..distributions.protocol import stated_reparameterized
 from ..keys import check_key
 from ..model import VAE, Params
 from .checks import check_event, check_one_example, check_scalar
@@ -75,11 +76,16 @@ class Example:
             effective_sample_size=_effective_sample_size(log_weights),
             scale=None if at.variance is None else jnp.sqrt(jnp.mean(at.variance)),
             z=z,
-            z_prior=self.prior.sample(self.prior_key),
+            z_prior=self._sample_prior(),
             # What is no pytree cannot leave a vmap.
             posterior=None if jax.tree_util.all_leaves([self.q]) else self.q,
             estimator=Estimator(estimator),
         )
+
+    def _sample_prior(self) -> Any:
+        # Of a mixture's sample a part of the gradient is missing, that of the choice of a component.
+        z = self.prior.sample(self.prior_key)
+        return z if stated_reparameterized(self.prior) else jax.lax.stop_gradient(z)
 
 
 def examples_of(vae: VAE, params: Params) -> Callable[[Key[Array, ""], Any], Example]:

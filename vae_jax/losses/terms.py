@@ -29,7 +29,7 @@ class Terms(NamedTuple):
       scale: the σ in force under a Gaussian likelihood, a scalar: the root mean square of σ over event and
         samples; None for other likelihoods.
       z: the samples, with a leading axis K.
-      z_prior: one sample of p(z), for what compares the two.
+      z_prior: one sample of p(z), for what compares the two; without a gradient unless p(z) is reparameterised.
       posterior: q(z|x); None where its class is no pytree.
       estimator: the loss's gradient estimator. Unless it is "pathwise", the terms' own gradients are not the loss's.
     """

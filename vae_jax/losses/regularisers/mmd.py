@@ -19,8 +19,9 @@ def mmd(weight: int | float, kernel: str = "imq") -> Regularizer:
     """Returns w MMD²(q(z), p(z)), to be added to the loss, without units; q(z) is the aggregate posterior.
 
     MMD² = E k(z, z') − 2 E k(z, y) + E k(y, y'), with z, z' ~ q(z) and y, y' ~ p(z) independent. The estimate takes
-    z of the minibatch's examples and as many y, and no pair of one example, so that it is unbiased and may be negative.
-    Any q and p over real z of d elements will do. Added to the negative ELBO it is the loss of InfoVAE with λ − 1 = w
+    one z of each of the minibatch's examples and as many y, and no pair of one example, so that it is unbiased and may
+    be negative. Any q and p over real z of d elements will do; a p(z) that is not reparameterised, as a mixture is not,
+    learns nothing from it. Added to the negative ELBO it is the loss of InfoVAE with λ − 1 = w
     and α = 0; with β = 0, that of the Wasserstein auto-encoder.
 
     Args:

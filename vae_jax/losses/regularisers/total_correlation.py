@@ -17,7 +17,7 @@ def total_correlation(weight: int | float, num_examples: int) -> Regularizer:
     Added to the negative ELBO it is the loss of β-TCVAE with β = 1 + w. From a minibatch of M of the N examples,
     q(z) of a z drawn for x_i is q(z|x_i)/N + (N − 1)/N times the mean of q(z|x_j) over the M − 1 others, which is
     unbiased (stratified sampling), and q(z_d) likewise; their logarithms are too small on average, so that the
-    estimate is biased for small M, and exact up to Monte-Carlo error for the M = N.
+    estimate is biased for small M, and exact up to Monte-Carlo error for M = N.
 
     Args:
       weight: w.

@@ -118,5 +118,6 @@ class _Convolution(nn.Module):
 
 
 def _norm(h: Float[Array, "height width channels"]) -> Float[Array, "height width channels"]:
-    """Group norm, in as many groups as divide the channels, up to eight; called inside a compact method."""
-    return nn.GroupNorm(num_groups=math.gcd(h.shape[-1], _MOST_GROUPS))(h)
+    """Group norm of one image, in as many groups as divide the channels, up to eight; called in a compact method."""
+    # All axes are named: by default Flax takes the first for that of a batch, and would normalise each row by itself.
+    return nn.GroupNorm(num_groups=math.gcd(h.shape[-1], _MOST_GROUPS), reduction_axes=(0, 1, 2))(h)
