@@ -21,6 +21,8 @@
 # Needs `pip install equinox numpyro`. Open this file with jupytext, or run it as a script.
 
 # %%
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -160,20 +162,20 @@ beta_likelihood = Family(
     outputs=lambda shape: (*shape, 2),
     build=lambda own, numbers, shape, given: npd.Beta(*jnp.moveaxis(1 + jnp.exp(numbers), -1, 0)).to_event(1),
 )
-heavy_prior = Prior(build=lambda own, latent, encode: npd.StudentT(5.0, jnp.zeros(latent.shape), 1.0).to_event(1))
+laplace_prior = Prior(build=lambda own, latent, encode: npd.Laplace(jnp.zeros(latent.shape), 1.0).to_event(1))
 vae = networks.mlp(
     event_shape=EVENT,
     latent_dim=LATENT,
     hidden=(16,),
     posterior=laplace_posterior,
-    prior=heavy_prior,
+    prior=laplace_prior,
     likelihood=beta_likelihood,
 )
-params = vae.init(jax.random.key(6))
+params = jax.jit(vae.init)(jax.random.key(6))
 keys, xs = jax.random.split(jax.random.key(7), 8), jax.random.uniform(jax.random.key(8), (8, EVENT))
 for gradient in ("pathwise", "doubly_reparameterized", "vimco"):
-    batch_loss = losses.over_batch(losses.negative_iwae)
-    value, _ = batch_loss(params, keys, xs, vae=vae, num_samples=5, gradient=gradient)
+    loss = functools.partial(losses.negative_iwae, vae=vae, num_samples=5, gradient=gradient)
+    value, _ = jax.jit(losses.over_batch(loss))(params, keys, xs)
     print(f"{gradient:<24} {value:.4f}")
 print(evaluation.log_evidence(params, jax.random.split(jax.random.key(9), 8), xs, vae=vae, num_samples=50).value)
 try:
