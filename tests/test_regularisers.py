@@ -1,5 +1,7 @@
 """Terms of a whole batch, against closed forms where the aggregate posterior is Gaussian by construction."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ SCALE = np.asarray([0.5, 0.7])
 SHIFT = np.asarray([0.4, -0.2])
 
 
+@functools.cache
 def model(posterior=DiagonalNormal) -> VAE:
     """q(z|x) = N(Wx + b, diag(s²)): with x ~ N(0, I) the aggregate posterior is N(b, WWᵀ + diag(s²))."""
     return VAE(
@@ -39,9 +42,14 @@ def batch(seed: int, size: int = NUM):
     return xs, keys
 
 
+@functools.partial(jax.jit, static_argnames=("vae", "num_samples"))
+def _terms(xs, keys, vae, num_samples=1):
+    return over_batch(negative_elbo)(vae.init(None), keys, xs, vae=vae, num_samples=num_samples)[1]
+
+
 def terms_of(xs, keys, vae=None, **options):
     vae = vae or model()
-    return over_batch(negative_elbo)(vae.init(None), keys, xs, vae=vae, **options)[1]
+    return _terms(xs, keys, vae, **options)
 
 
 def estimates(term, number: int = 12) -> np.ndarray:

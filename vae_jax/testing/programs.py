@@ -23,15 +23,21 @@ def check_transformations(distribution: Distribution, key: Key[Array, ""], *, to
       AssertionError: naming the method and the transformation.
     """
     value = distribution.sample(key)
-    keys = jax.random.clone(key)[None]
-    pairs = {
-        "sample under jit": (jax.jit(distribution.sample)(jax.random.clone(key)), value),
-        "sample under vmap": (jax.tree.map(lambda leaf: leaf[0], jax.vmap(distribution.sample)(keys)), value),
-    }
     plain = distribution.log_prob(value)
-    pairs["log_prob under jit"] = (jax.jit(distribution.log_prob)(value), plain)
-    one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], value)
-    pairs["log_prob under vmap"] = (jax.vmap(distribution.log_prob)(one)[0], plain)
+
+    @jax.jit
+    def transformed(key: Key[Array, ""], value: Any) -> tuple[Any, ...]:
+        values = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], value)
+        batch = jax.vmap(distribution.sample)(jax.random.clone(key)[None]), jax.vmap(distribution.log_prob)(values)
+        return distribution.sample(key), distribution.log_prob(value), *jax.tree.map(lambda leaf: leaf[0], batch)
+
+    sample, log_prob, sample_of_batch, log_prob_of_batch = transformed(jax.random.clone(key), value)
+    pairs = {
+        "sample under jit": (sample, value),
+        "sample under vmap": (sample_of_batch, value),
+        "log_prob under jit": (log_prob, plain),
+        "log_prob under vmap": (log_prob_of_batch, plain),
+    }
     if plain.shape != ():
         raise AssertionError(f"log_prob is no scalar, but has shape {plain.shape}")
     for what, (found, expected) in pairs.items():
