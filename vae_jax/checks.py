@@ -10,6 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.experimental import checkify
 
+from .distributions import Masked, is_masked
+
 _MOST_NAMED = 10
 
 
@@ -65,14 +67,25 @@ def check_rows(rows: Any, name: str, minimum: int = 1) -> int:
     number = count_rows(rows, name)
     if number < minimum:
         raise ValueError(f"{name} must have at least {minimum} rows, got {number}")
-    for leaf in jax.tree.leaves(rows):
+    for leaf in map(_observed, jax.tree.leaves(rows, is_leaf=is_masked)):
         if isinstance(leaf, Tracer) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             continue
         (bad,) = np.nonzero(~np.isfinite(np.asarray(leaf)).reshape(number, -1).all(axis=1))
         if bad.size:
             named = ", ".join(map(str, bad[:_MOST_NAMED])) + (", …" if bad.size > _MOST_NAMED else "")
-            raise ValueError(f"{name} must be finite; {bad.size} of {number} rows are not: {named}")
+            raise ValueError(
+                f"{name} must be finite; {bad.size} of {number} rows are not: {named}. Where NaN stands for a missing "
+                f"entry, distributions.masked({name}) says so"
+            )
     return number
+
+
+def _observed(leaf: Any) -> Any:
+    """Returns an array with 0 for what is not observed of it."""
+    if not isinstance(leaf, Masked):
+        return leaf
+    traced = any(isinstance(part, Tracer) for part in (leaf.value, leaf.observed))
+    return leaf.filled(0) if traced else np.where(leaf.observed, leaf.value, 0)
 
 
 def failed_check(function: Callable[..., Any]) -> Callable[..., checkify.Error]:

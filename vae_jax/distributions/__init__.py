@@ -13,6 +13,7 @@ from .elementwise import Elementwise as Elementwise
 from .heavy_tails import Laplace as Laplace
 from .heavy_tails import LogNormal as LogNormal
 from .heavy_tails import StudentT as StudentT
+from .joint import Joint as Joint
 from .kl import has_closed_form_kl as has_closed_form_kl
 from .kl import kl_divergence as kl_divergence
 from .kl import kl_per_dimension as kl_per_dimension
@@ -20,6 +21,9 @@ from .kl import register_kl as register_kl
 from .levels import Categorical as Categorical
 from .levels import DiscretizedLogistic as DiscretizedLogistic
 from .levels import Ordinal as Ordinal
+from .masked import Masked as Masked
+from .masked import is_masked as is_masked
+from .masked import masked as masked
 from .mixture import Mixture as Mixture
 from .normal import DiagonalNormal as DiagonalNormal
 from .normal import MultivariateNormal as MultivariateNormal

@@ -4,16 +4,16 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, ArrayLike, Float, Key
 
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
-from .protocol import check_event
+from .elementwise import Elementwise
 from .support import Binary
 
 
 @pytree_dataclass
-class Bernoulli:
+class Bernoulli(Elementwise):
     """Independent Bernoulli variables with the given log-odds, over an event of any shape.
 
     log p(x) = Σ x log σ(l) + (1−x) log σ(−l), in nats. For grey values x in [0, 1] this is minus the
@@ -21,7 +21,6 @@ class Bernoulli:
     """
 
     logits: Float[Array, "*event"]
-    reparameterized: ClassVar[bool] = False
     support: ClassVar[Binary] = Binary()
 
     def __post_init__(self) -> None:
@@ -40,13 +39,14 @@ class Bernoulli:
         """Zeros and ones, in the logits' floating type."""
         return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
-    def log_prob(self, value: Shaped[Array, "*event"]) -> Float[Array, ""]:
-        check_event(value, self.event_shape, "Bernoulli")
+    def log_prob_per_element(self, value: ArrayLike) -> Float[Array, "*event"]:
+        """The log-density of each element of one value, in nats."""
         # x l − softplus(l), written so that it neither overflows (log σ(l) and log(−expm1(·)) are −inf or NaN from a
         # logit of about 100 on in float32) nor cancels where a confident logit is right. The gradient x − σ(l) is
         # exact too, at l = 0 as well, where that of |l| would not be.
-        # Flattened: XLA's CPU backend takes four times as long over an image's trailing axis of one channel.
+        # Flattened: XLA's CPU backend takes fourteen times as long over an image's trailing axis of one channel.
         logits, value = at_least_float32(jnp.ravel(self.logits), jnp.ravel(value))
         positive = logits >= 0
         minus_size = jnp.where(positive, -logits, logits)
-        return jnp.sum(logits * (value - positive.astype(logits.dtype)) - jnp.log1p(jnp.exp(minus_size)))
+        flat = logits * (value - positive.astype(logits.dtype)) - jnp.log1p(jnp.exp(minus_size))
+        return flat.reshape(self.event_shape)

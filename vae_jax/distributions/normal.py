@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
+from .elementwise import Elementwise
+from .masked import Masked
 from .protocol import check_event, check_positive, density_classes
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -22,7 +24,7 @@ def _standard_log_prob(noise: Float[Array, "..."]) -> Float[Array, ""]:
 
 
 @pytree_dataclass
-class DiagonalNormal:
+class DiagonalNormal(Elementwise):
     """N(mean, diag(scale²)): independent Gaussians over an event of any shape.
 
     log N(x; μ, σ²) = Σ −½((x−μ)/σ)² − log σ − ½ log 2π, summed over the event, in nats (E5). The weight on the
@@ -66,7 +68,9 @@ class DiagonalNormal:
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
         return self.mean + self.scale * self.noise(key)
 
-    def log_prob(self, value: Shaped[Array, "*event"]) -> Float[Array, ""]:
+    def log_prob(self, value: Shaped[Array, "*event"] | Masked) -> Float[Array, ""]:
+        if isinstance(value, Masked):
+            return super().log_prob(value)
         check_event(value, self.event_shape, "DiagonalNormal")
         # Flattened: XLA's CPU backend takes four times as long over an image's trailing axis of one channel.
         value, mean, scale = at_least_float32(jnp.ravel(value), jnp.ravel(self.mean), jnp.ravel(self.scale))

@@ -79,12 +79,12 @@ def density_classes(distribution: Any) -> list[type]:
     return [base for base in own.__mro__ if base is own or density(base) == density(own)]
 
 
-def check_event(value: jax.typing.ArrayLike, event_shape: tuple[int, ...], name: str) -> None:
+def check_event(value: Any, event_shape: tuple[int, ...], name: str) -> None:
     """Raises `ValueError` where `value` is not one event: broadcasting would give a wrong density silently."""
-    if np.shape(value) != event_shape:
-        raise ValueError(
-            f"{name}.log_prob takes one value of shape {event_shape}, not {np.shape(value)}; batch with jax.vmap"
-        )
+    shape = getattr(value, "shape", None)  # of a Masked too
+    shape = np.shape(value) if shape is None else shape
+    if shape != event_shape:
+        raise ValueError(f"{name}.log_prob takes one value of shape {event_shape}, not {shape}; batch with jax.vmap")
 
 
 def check_positive(values: jax.typing.ArrayLike, message: str) -> None:

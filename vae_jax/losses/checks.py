@@ -1,14 +1,14 @@
 """Checks that losses and estimates share; all run at trace time."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
-from ..distributions import Distribution
+from ..distributions import Distribution, Joint, Masked
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -50,16 +50,22 @@ def check_event(p: Any, x: Any) -> None:
       ValueError: where the shapes differ, which broadcasting would hide. A value outside the support is a failed
         `checkify.debug_check`, which costs nothing but where the data are checked.
     """
+    if isinstance(p, Joint) and isinstance(x, Mapping):
+        for name, part in p.parts.items():
+            check_event(part, x[name])
+        return
     if not hasattr(x, "shape"):
         return
     name, shape = type(p).__name__, getattr(p, "event_shape", x.shape)
     if shape != x.shape:
         raise ValueError(f"p(x|z) is a {name} over events of shape {shape}, and x has shape {x.shape}")
     support = getattr(p, "support", None)
+    x, observed = (jnp.asarray(x.value), x.observed) if isinstance(x, Masked) else (x, True)
     if support is not None and x.size:
         message = f"x lies outside the support of p(x|z): it has values from {{low}} to {{high}}, and {name} takes "
         message += str(support).replace("{", "{{").replace("}", "}}")
-        checkify.debug_check(jnp.all(support(x)), message, low=jnp.min(x), high=jnp.max(x))
+        low, high = jnp.min(jnp.where(observed, x, jnp.max(x))), jnp.max(jnp.where(observed, x, jnp.min(x)))
+        checkify.debug_check(jnp.all(support(x) | ~jnp.asarray(observed)), message, low=low, high=high)
 
 
 def without_kl(loss: Callable[_P, _R]) -> Callable[_P, _R]:
