@@ -21,7 +21,9 @@ def learned(text: str):
     own = prior.init(jax.random.key(0), Latent(SHAPE, jnp.dtype(jnp.float32)), Event((4,)))
     rng = np.random.default_rng(1)
     moved = jax.tree.map(lambda leaf: leaf + jnp.asarray(0.7 * rng.normal(size=leaf.shape), leaf.dtype), own)
-    return prior.build(moved, Latent(SHAPE, jnp.dtype(jnp.float32)), lambda x: None), jax.tree.map(np.float64, moved)
+    return prior.build(moved, Latent(SHAPE, jnp.dtype(jnp.float32)), Event(()), lambda x: None), jax.tree.map(
+        np.float64, moved
+    )
 
 
 def log_density(own) -> np.ndarray:

@@ -15,6 +15,7 @@ from tests.bound_parts import TOLD, loss_of
 from tests.jaxpr_equations import products
 from tests.statistics_checks import FALSE_ALARMS, normal_log_density
 from vae_jax import VAE, evaluation, losses, networks, priors
+from vae_jax.distributions import Mixture
 from vae_jax.networks import bodies
 
 EVENT, LATENT, HIDDEN, NUMBER = 7, 2, 11, 5
@@ -104,10 +105,14 @@ class TestStart:
         found = started(examples=XS[:NUMBER])
         np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(XS[:NUMBER], axis=0))
 
-    def test_bytes_are_the_floats_that_they_are(self):
-        found = started(examples=np.full((NUMBER, EVENT), 255, np.uint8))
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, np.full((NUMBER, EVENT), 255.0))
+    def test_whole_numbers_are_kept_as_they_are(self):
+        counts = np.arange(NUMBER * EVENT, dtype=np.int32).reshape(NUMBER, EVENT)
+        vae = build(examples=counts)
+        params = vae.init(jax.random.key(0))
+        assert "prior" not in params
+        expected = Mixture(jax.vmap(lambda u: vae.encode(params, u))(jnp.asarray(counts)))
+        z = jnp.array([0.3, -1.0])[: vae.prior(params).event_shape[0]]
+        np.testing.assert_allclose(vae.prior(params).log_prob(z), expected.log_prob(z), rtol=1e-6)
 
     def test_without_examples_uniformly_in_the_unit_interval(self):
         found = started(priors.vamp(200), examples=None)

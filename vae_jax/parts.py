@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,12 @@ class Family:
       outputs: event shape -> the shape of the numbers asked of the network, or their shapes by name. For each element
         of the event they come last, [*event, n]: so a convolutional network puts them out as channels.
       build: (own, numbers, event shape, given) -> a distribution over ONE event. `own` is what `init` returned, `given`
-        what is known beside the network's input (None in a VAE without `given`).
+        is c of a conditional VAE, `Sized` where it holds the total of counts (None in a VAE without `given`).
       init: (key, event shape) -> own parameters, that no network computes: a shared σ, a flow's weights; {} for none.
       bias: mean of the data -> the numbers at which the mean of the distribution is that; None where it has none.
       zeros: names of numbers that start as 0 for every input.
+      in_units: (mean, scale) of each element of the data -> the family with the same distributions, whose numbers are
+        those of standardised data: it is of x itself, in its own units. None where numbers have no unit.
     """
 
     outputs: Callable[[Shape], Shapes]
@@ -41,6 +43,14 @@ class Family:
     init: Callable[[Key[Array, ""], Shape], Any] = lambda key, event_shape: {}
     bias: Callable[[Any], Numbers] | None = None
     zeros: tuple[str, ...] = ()
+    in_units: "Callable[[Any, Any], Family] | None" = None
+
+
+class Sized(NamedTuple):
+    """What is given beside counts x: c, and their total, the library size, which the means of counts sum to."""
+
+    covariates: Any
+    size: Any
 
 
 class Latent(NamedTuple):
@@ -56,10 +66,17 @@ class Latent(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What x is: its shape, and examples of it, with a leading axis, if there are some."""
+    """What an example is.
 
-    shape: Shape
-    examples: Any = None
+    Attributes:
+      shape: of x, a dict of shapes where x is a dict.
+      examples: some of them, arguments of `encode`, (x,) or (x, c), each with a leading axis; None for none.
+      is_real: whether x is one array of real numbers, none of them missing, which can be moved by a gradient.
+    """
+
+    shape: Any
+    examples: tuple[Any, ...] | None = None
+    is_real: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +84,13 @@ class Prior:
     """p(z).
 
     Attributes:
-      build: (own, latent, encode) -> a distribution over z. `encode` is x -> q(z|x), for a prior that is made of it.
+      build: (own, latent, event, encode) -> a distribution over z. `encode` is x -> q(z|x), or (x, c) -> q(z|x, c), for
+        a prior that is made of it.
       init: (key, latent, event) -> own parameters, {} for none.
-      num_examples: how many examples of the data `init` begins at; 0 for none.
+      num_examples: how many examples of the data the prior begins at; 0 for none.
     """
 
-    build: Callable[[Any, Latent, Callable[[Any], Any]], Distribution]
+    build: Callable[[Any, Latent, Event, Callable[..., Any]], Distribution]
     init: Callable[[Key[Array, ""], Latent, Event], Any] = lambda key, latent, event: {}
     num_examples: int = 0
 
@@ -91,17 +109,31 @@ def part(function: Callable[_P, _Part]) -> Callable[_P, _Part]:
     """Makes a function that returns a part return the same one for equal arguments, so that nothing compiles twice.
 
     Parts are compared by their functions, and two closures are never equal. A list among the arguments counts as the
-    tuple of its elements.
+    tuple of its elements, and a dict as that of its items.
     """
-    signature, cached = inspect.signature(function), functools.cache(function)
+    signature, make = inspect.signature(function), cast(Callable[..., _Part], function)
+    cached = functools.cache(lambda **given: make(**{name: thawed(value) for name, value in given.items()}))
 
     @functools.wraps(function)
     def same(*args: _P.args, **kwargs: _P.kwargs) -> _Part:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in bound.arguments.items()
-        }
-        return cached(**arguments)
+        return cached(**{name: frozen(value) for name, value in bound.arguments.items()})
 
     return same
+
+
+class Items(tuple[tuple[str, Any], ...]):
+    """Those of a dict, which can be hashed."""
+
+
+def frozen(value: Any) -> Any:
+    """Returns a dict as its `Items` in the order of the names, a list as a tuple, and anything else as it is."""
+    if isinstance(value, Mapping):
+        return Items(sorted(value.items()))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def thawed(value: Any) -> Any:
+    """Returns a dict of its `Items`, and anything else as it is."""
+    return dict(value) if isinstance(value, Items) else value

@@ -162,7 +162,7 @@ beta_likelihood = Family(
     outputs=lambda shape: (*shape, 2),
     build=lambda own, numbers, shape, given: npd.Beta(*jnp.moveaxis(1 + jnp.exp(numbers), -1, 0)).to_event(1),
 )
-laplace_prior = Prior(build=lambda own, latent, encode: npd.Laplace(jnp.zeros(latent.shape), 1.0).to_event(1))
+laplace_prior = Prior(build=lambda own, latent, event, encode: npd.Laplace(jnp.zeros(latent.shape), 1.0).to_event(1))
 vae = networks.mlp(
     event_shape=EVENT,
     latent_dim=LATENT,

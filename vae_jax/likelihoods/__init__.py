@@ -6,6 +6,7 @@ from .bernoulli import bernoulli as bernoulli
 from .categorical import categorical as categorical
 from .continuous_bernoulli import continuous_bernoulli as continuous_bernoulli
 from .discretized_logistic import discretized_logistic as discretized_logistic
+from .joint import joint as joint
 from .laplace import laplace as laplace
 from .lognormal import lognormal as lognormal
 from .negative_binomial import negative_binomial as negative_binomial
@@ -28,5 +29,6 @@ _PARTS = (
     poisson,
     negative_binomial,
     zero_inflated,
+    joint,
 )
 LIKELIHOODS = Role("likelihood", Family, {function.__name__: function for function in _PARTS})

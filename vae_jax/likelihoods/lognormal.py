@@ -1,5 +1,7 @@
 """Positive elements."""
 
+from typing import Any
+
 import numpy as np
 
 from ..distributions import LogNormal
@@ -22,5 +24,15 @@ def lognormal(scale: int | float = 1.0, learn: str = "fixed") -> Family:
     tables, Nazábal et al. 2020, arXiv:1807.03653, section 2.2.
     """
     return location_scale(
-        LogNormal, scale, learn, bias=lambda mean: np.log(np.maximum(mean, 1e-6)) - 0.5 * float(scale) ** 2
+        LogNormal,
+        scale,
+        learn,
+        bias=lambda mean: np.log(np.maximum(mean, 1e-6)) - 0.5 * float(scale) ** 2,
+        unit=_of_logarithms,
     )
+
+
+def _of_logarithms(mean: Any, deviation: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation of log x for a lognormal x with these of its own."""
+    variance = np.log1p((np.asarray(deviation) / np.maximum(mean, 1e-30)) ** 2)
+    return np.log(np.maximum(mean, 1e-30)) - 0.5 * variance, np.sqrt(variance)

@@ -13,8 +13,9 @@ from ..distributions import Distribution
 from ..model import VAE
 from ..parts import Event, Latent, Prior, Shape
 from ..priors import PRIORS
-from .assemble import Constant, put_together
+from .assemble import put_together
 from .bodies.linen import linen
+from .preprocess import Constant
 
 
 def from_linen(
@@ -72,11 +73,11 @@ def _from_linen(
     return put_together(
         init_encoder=encode.init,
         init_decoder=decode.init,
-        encode=lambda params, x: encode.apply(params["encoder"], x),
-        decode=lambda params, z: decode.apply(params["decoder"], z),
+        encode=lambda params, x, c: encode.apply(params["encoder"], x),
+        decode=lambda params, z, c: decode.apply(params["decoder"], z),
         prior=prior,
         latent=Latent(latent_shape, jnp.result_type(float)),
-        event=Event(event_shape, None if examples is None else examples.array),
+        event=Event(event_shape, None if examples is None else (examples.tree,)),
         init_own={},
     )
 

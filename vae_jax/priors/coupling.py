@@ -35,7 +35,7 @@ def coupling(num_layers: int = 4, hidden: int | tuple[int, ...] = (64,)) -> Prio
         latent.check_real("coupling")
         return coupling_layers(key, math.prod(latent.shape), num_layers=num_layers, hidden=widths)
 
-    def build(own: Any, latent: Latent, encode: Callable[[Any], Any]) -> CouplingFlow:
+    def build(own: Any, latent: Latent, event: Event, encode: Callable[..., Any]) -> CouplingFlow:
         return CouplingFlow(jnp.zeros(latent.shape), jnp.ones(()), None, own)
 
     return Prior(build, init)

@@ -38,7 +38,7 @@ def mixture(num_components: int = 10) -> Prior:
             "log_variance": jnp.zeros(shape),
         }
 
-    def build(own: dict[str, Array], latent: Latent, encode: Callable[[Any], Any]) -> Mixture:
+    def build(own: dict[str, Array], latent: Latent, event: Event, encode: Callable[..., Any]) -> Mixture:
         components = jax.vmap(DiagonalNormal)(own["mean"], scale_of(own["log_variance"]))
         return Mixture(components, own["log_weights"])
 

@@ -29,5 +29,5 @@ def _init(key: Key[Array, ""], latent: Latent, event: Event) -> dict[str, Array]
     return {"mean": jnp.zeros(latent.shape), "log_variance": jnp.zeros(latent.shape)}
 
 
-def _build(own: dict[str, Array], latent: Latent, encode: Callable[[Any], Any]) -> DiagonalNormal:
+def _build(own: dict[str, Array], latent: Latent, event: Event, encode: Callable[..., Any]) -> DiagonalNormal:
     return DiagonalNormal(own["mean"], scale_of(own["log_variance"]))

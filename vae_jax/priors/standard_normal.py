@@ -17,7 +17,7 @@ def standard_normal() -> Prior:
 
     Source: Kingma and Welling 2014, arXiv:1312.6114, section 3.
     """
-    return Prior(build=lambda own, latent, encode: distributions.standard_normal(latent.shape), init=_init)
+    return Prior(build=lambda own, latent, event, encode: distributions.standard_normal(latent.shape), init=_init)
 
 
 def _init(key: Key[Array, ""], latent: Latent, event: Event) -> dict[str, Any]:

@@ -18,13 +18,13 @@ class Outputs:
     Attributes:
       shapes: their shape, or their shapes by name.
       zeros: names of those that start as 0 for every input.
-      mean: of the data, of the event's shape, at which the network should start; None for anywhere.
+      mean: of the data, of the event's shape (a dict where that is one), at which the network should start; None for anywhere.
       bias: mean -> numbers at which the mean of p(x|z) is that.
     """
 
     shapes: Shapes
     zeros: tuple[str, ...] = ()
-    mean: Float[ArrayLike, "*event"] | None = None
+    mean: Float[ArrayLike, "*event"] | Mapping[str, Any] | None = None
     bias: Callable[[Any], Any] | None = None
 
     def by_name(self) -> Mapping[str, Shape]:
@@ -41,6 +41,8 @@ class Outputs:
         over some axes, of length 1 there; None where any do."""
         if self.mean is None or self.bias is None:
             return None
+        if isinstance(self.mean, Mapping):
+            return self.bias(self.mean)
         mean = np.asarray(self.mean, float)
         return self.bias(mean.mean(axes, keepdims=True) if axes else mean)
 
@@ -67,7 +69,10 @@ class Network(NamedTuple):
 
 @runtime_checkable
 class Body(Protocol):
-    """A network whose two shapes are still open: a frozen dataclass, so that equal ones are the same to JAX."""
+    """A network whose two shapes are still open: a frozen dataclass, so that equal ones are the same to JAX.
+
+    One with `takes_channels = True` is given what stands beside an image, a mask and c, as further channels of it.
+    """
 
     def __call__(self, in_shape: Shape, outputs: Outputs, /) -> Network:
         """Returns the network from one array of a shape to the numbers of `outputs`."""

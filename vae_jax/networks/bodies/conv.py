@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -40,6 +41,7 @@ def conv(hidden: int | tuple[int, ...] = (32, 64), activation: str = "relu") -> 
 class _Conv:
     hidden: tuple[int, ...]
     activation: str
+    takes_channels: ClassVar[bool] = True
 
     def __call__(self, in_shape: Shape, outputs: Outputs) -> Network:
         module = _ToImage if makes_image("conv", in_shape, outputs) else _FromImage

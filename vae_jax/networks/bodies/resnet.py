@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -46,6 +47,7 @@ class _ResNet:
     hidden: tuple[int, ...]
     blocks: int
     activation: str
+    takes_channels: ClassVar[bool] = True
 
     def __call__(self, in_shape: Shape, outputs: Outputs) -> Network:
         module = _ToImage if makes_image("resnet", in_shape, outputs) else _FromImage
