@@ -92,6 +92,7 @@ def main(config: Config) -> None:
     stored = workdir.as_stored(folder)
     with user_errors():
         experiment = build.build(config, data_dir=_DATA_DIR.value, data_path=_DATA_PATH.value, **stored)
+        config = experiment.config
         about = build.check(config, experiment, num_devices=len(devices))
         if config.init_from is not None and not (folder / workdir.CONFIG).exists():
             scores.load_params(Path(config.init_from), experiment.vae)  # before anything is written
@@ -119,7 +120,7 @@ def main(config: Config) -> None:
 def finish(config: Config, experiment: build.Experiment, trained: session.Trained, folder: Path) -> None:
     """Evaluates on the test set, writes summary.json and, last of all, draws the figures."""
     if parallel.is_first_process():
-        print(f"evaluating {len(experiment.dataset.test.images)} test images", flush=True)
+        print(f"evaluating {experiment.dataset.test.number} test examples", flush=True)
     params = parallel.whole(scores.evaluated_params(trained.state))
     meaning = scores.meaning(experiment, params)
     test = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)
@@ -134,10 +135,12 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
         "examples_per_second": trained.examples_per_second,
         "test": {**test._asdict(), "bits_per_dimension": math.nan if test.nll is None else meaning.in_bits(test.nll)},
     }
-    if meaning.not_a_density:
-        summary["remarks"] = {f"test.{name}": meaning.not_a_density for name in ("elbo", "nll")}
-    if meaning.reason:
+    if meaning.remark:
+        summary["remarks"] = {f"test.{name}": meaning.remark for name in ("elbo", "nll")}
+    if meaning.reason and meaning.num_elements is None:
         summary["reasons"] = {"test.bits_per_dimension": meaning.reason}
+    elif meaning.reason:
+        summary["remarks"] = {**summary.get("remarks", {}), "test.bits_per_dimension": meaning.reason}
     workdir.write_json(folder / workdir.SUMMARY, summary)
     print(json_files.to_text(summary, indent=2), flush=True)
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)

@@ -30,8 +30,8 @@ class Examples(NamedTuple):
 
 def rows_of(split: data.Split | Examples) -> list[bytes]:
     """Every image with its label, to be compared as a multiset."""
-    labels = [0] * len(split.images) if split.labels is None else split.labels
-    return [image.tobytes() + bytes([label]) for image, label in zip(split.images, labels, strict=True)]
+    labels = [0] * len(split.examples) if split.labels is None else split.labels
+    return [image.tobytes() + bytes([label]) for image, label in zip(split.examples, labels, strict=True)]
 
 
 def assert_holds(dataset: data.Dataset, raw: dict[str, Examples]) -> None:

@@ -72,7 +72,7 @@ def test_the_second_load_reads_arrays(tiny, data_dir, builds):
     assert (dataset.name, dataset.event_shape) == ("mnist", (28, 28, 1))
     for split in ("train", "validation", "test"):
         images, labels = getattr(dataset, split)
-        np.testing.assert_array_equal(images, getattr(tiny[0].dataset, split).images)
+        np.testing.assert_array_equal(images, getattr(tiny[0].dataset, split).examples)
         np.testing.assert_array_equal(labels, getattr(tiny[0].dataset, split).labels)
         assert (images.dtype, labels.dtype) == (np.uint8, np.int32)
 
@@ -167,7 +167,7 @@ def test_a_flipped_bit_never_gives_other_images(tiny, data_dir, place, bit):
     kept(data_dir).write_bytes(content)
     dataset = data.load("mnist", data_dir=data_dir)
     assert_holds(dataset, tiny[0].raw)
-    assert [len(getattr(dataset, split).images) for split in ("train", "validation", "test")] == [27, 3, 10]
+    assert [len(getattr(dataset, split).examples) for split in ("train", "validation", "test")] == [27, 3, 10]
     assert all(getattr(dataset, split).labels is not None for split in ("train", "validation", "test"))
 
 
@@ -214,8 +214,8 @@ def test_other_options_have_other_arrays(tiny, data_dir, builds):
     for _ in range(2):
         assert data.load("mnist", data_dir=data_dir, image_size=(20, 14)).event_shape == (20, 14, 1)
         coloured = data.load("mnist", data_dir=data_dir, channels=3)
-        np.testing.assert_array_equal(coloured.test.images, np.repeat(tiny[0].dataset.test.images, 3, axis=-1))
-        assert len(data.load("mnist", data_dir=data_dir, held_out=0.2).validation.images) == 6
+        np.testing.assert_array_equal(coloured.test.examples, np.repeat(tiny[0].dataset.test.examples, 3, axis=-1))
+        assert len(data.load("mnist", data_dir=data_dir, held_out=0.2).validation.examples) == 6
         assert_holds(data.load("mnist", data_dir=data_dir), tiny[0].raw)
     assert len(builds) == 3
 
@@ -224,10 +224,10 @@ def test_arrays_larger_than_memory_are_not_read(tiny, data_dir, builds):
     """27 images of 784 bytes, and the limit is one byte less; at the limit they are read again."""
     streamed = data.load("mnist", data_dir=data_dir, memory_gb=(27 * 784 - 1) / 2**30)
     assert builds == ["mnist"]
-    assert isinstance(streamed.train.images, data.StreamedImages)
-    np.testing.assert_array_equal(streamed.train.images[:], tiny[0].dataset.train.images)
-    assert streamed.train.images.identity() == b"mnist/3.0.1/train"
-    assert isinstance(data.load("mnist", data_dir=data_dir, memory_gb=27 * 784 / 2**30).train.images, np.ndarray)
+    assert isinstance(streamed.train.examples, data.Streamed)
+    np.testing.assert_array_equal(streamed.train.examples[:], tiny[0].dataset.train.examples)
+    assert streamed.train.examples.identity() == b"mnist/3.0.1/train"
+    assert isinstance(data.load("mnist", data_dir=data_dir, memory_gb=27 * 784 / 2**30).train.examples, np.ndarray)
     assert builds == ["mnist"]
 
 

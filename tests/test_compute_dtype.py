@@ -21,7 +21,7 @@ BATCH, STEPS = 100, 60
 @functools.cache
 def images() -> jax.Array:
     """Binary digits, drawn once."""
-    bytes_ = data.load("digits_5k").train.images[: 10 * BATCH]
+    bytes_ = data.load("digits_5k").train.examples[: 10 * BATCH]
     return data.unit_interval(data.binarize_once(jax.random.key(0), bytes_)).reshape(-1, 784)
 
 

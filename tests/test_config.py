@@ -155,9 +155,9 @@ def test_evaluation_takes_examples_spread_over_validation_and_test():
     rows = [0, 99, 199, 299, 399, 499]
     for name in ("validation", "test"):
         split, expected = getattr(built, name), getattr(whole, name)
-        np.testing.assert_array_equal(split.images, expected.images[rows])
+        np.testing.assert_array_equal(split.examples, expected.examples[rows])
         np.testing.assert_array_equal(split.labels, expected.labels[rows])
-    np.testing.assert_array_equal(built.train.images, whole.train.images)
+    np.testing.assert_array_equal(built.train.examples, whole.train.examples)
 
 
 @pytest.mark.parametrize(("kind", "num_samples"), [("discrete", 1), ("discrete", 4), ("ppca", 1)])
@@ -200,7 +200,7 @@ def test_the_ways_out_of_binarised_colours_are_legal(tmp_path):
 def test_one_training_image_is_enough(tmp_path):
     settings = of_file(digits.get_config(), GREY[:3], tmp_path)
     experiment = build.build(settings, data_dir=None)
-    assert len(experiment.dataset.train.images) == 1
+    assert len(experiment.dataset.train.examples) == 1
     build.check(settings, experiment, num_devices=1)
 
 

@@ -29,7 +29,7 @@ def raw_rows() -> list[bytes]:
 
 
 def rows_of(split: data.Split) -> list[bytes]:
-    return [image.tobytes() + bytes([label]) for image, label in zip(split.images, split.labels, strict=True)]
+    return [image.tobytes() + bytes([label]) for image, label in zip(split.examples, split.labels, strict=True)]
 
 
 def splits_of(dataset: data.Dataset) -> dict[str, data.Split]:
@@ -61,7 +61,7 @@ def test_the_classes_are_shuffled_in_each_split(digits):
 
 def test_the_digits_are_the_same_at_every_call(digits):
     for split, again in zip(splits_of(digits).values(), splits_of(data.digits_5k()).values(), strict=True):
-        np.testing.assert_array_equal(split.images, again.images)
+        np.testing.assert_array_equal(split.examples, again.examples)
         np.testing.assert_array_equal(split.labels, again.labels)
 
 

@@ -59,7 +59,7 @@ def test_neighbours_are_looked_for_among_streamed_images_too():
         __len__ = lambda self: len(TRAINING)
         read = lambda self, rows: (TRAINING[rows], None)
 
-    streamed = data.StreamedImages(Source(), np.arange(10, 50))
+    streamed = data.Streamed(Source(), np.arange(10, 50))
     check_neighbours(drawing._neighbours(SAMPLES, streamed), TRAINING[10:50], 7)
 
 

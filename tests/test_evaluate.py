@@ -294,7 +294,7 @@ def with_split(experiment, name: str, change):
         ),
         (
             "test",
-            lambda split: type(split)(split.images[:1], split.labels[:1]),
+            lambda split: type(split)(split.examples[:1], split.labels[:1]),
             {
                 "latents": "xs must have at least 2 rows, got 1",
                 "collapse": "the latents are not known: xs must have at least 2 rows, got 1",
@@ -406,7 +406,9 @@ def test_a_run_writes_its_numbers_before_its_pictures(config, experiment, tmp_pa
 def test_the_summary_of_one_held_out_image_has_null_for_its_error(config, experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "draw", lambda *args: None)
     finish(
-        config, with_split(experiment, "test", lambda split: type(split)(split.images[:1], split.labels[:1])), tmp_path
+        config,
+        with_split(experiment, "test", lambda split: type(split)(split.examples[:1], split.labels[:1])),
+        tmp_path,
     )
     test = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)["test"]
     assert test["elbo"] < 0

@@ -145,7 +145,7 @@ def trained_on_images(images, steps, events: list, *, batched: bool) -> tuple[np
 
 def test_streamed_images_give_the_bits_of_those_in_memory_each_chunk_read_before_the_last_is_waited_for():
     events: list = []
-    streamed = data.StreamedImages(Bytes(events), np.array([7, 0, 3, 11, 4, 1, 10, 2, 9], np.int64))
+    streamed = data.Streamed(Bytes(events), np.array([7, 0, 3, 11, 4, 1, 10, 2, 9], np.int64))
     in_memory = jnp.asarray(Bytes.images[[7, 0, 3, 11, 4, 1, 10, 2, 9]])
     params, losses = trained_on_images(streamed, training.train_batches, events, batched=True)
     expected, expected_losses = trained_on_images(in_memory, training.train_steps, [], batched=False)

@@ -40,7 +40,7 @@ def test_a_class_has_one_number_in_all_splits(tmp_path):
 
 def test_a_split_without_a_folder_is_held_out_of_the_training_images(tmp_path):
     dataset = data.load("own", path=in_splits(tmp_path, "train", "test"))
-    assert [len(getattr(dataset, split).images) for split in SPLITS] == [14, 1, 15]
+    assert [len(getattr(dataset, split).examples) for split in SPLITS] == [14, 1, 15]
 
 
 MIXED = {
@@ -82,7 +82,7 @@ def test_a_picture_of_another_split_must_be_like_the_training_images(tmp_path):
 def images_of(path: Path) -> np.ndarray:
     """All images, in the order of their bytes."""
     dataset = data.load("own", path=path)
-    images = np.concatenate([getattr(dataset, split).images for split in SPLITS])
+    images = np.concatenate([getattr(dataset, split).examples for split in SPLITS])
     return np.array(sorted(images.tolist()), np.uint8)
 
 

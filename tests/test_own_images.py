@@ -16,8 +16,8 @@ def assert_is(dataset: data.Dataset, images: np.ndarray, labels: np.ndarray | No
     found = []
     for name in SPLITS:
         split = getattr(dataset, name)
-        assert split.images.dtype == np.uint8
-        rows = [places[image.tobytes()] for image in split.images]
+        assert split.examples.dtype == np.uint8
+        rows = [places[image.tobytes()] for image in split.examples]
         assert rows == sorted(rows)
         found += rows
         if labels is None:
@@ -122,7 +122,7 @@ def test_held_out_is_the_fraction_of_validation_and_of_test(tmp_path):
     """But for the chance in the hashes: 4 standard deviations of 5,000 draws."""
     images = np.random.RandomState(2).randint(0, 256, (5000, 2, 3)).astype(np.uint8)
     dataset = data.load("own", path=save_npy(tmp_path / "own.npy", images), held_out=0.3)
-    np.testing.assert_allclose([len(dataset.validation.images), len(dataset.test.images)], 1500, atol=130)
+    np.testing.assert_allclose([len(dataset.validation.examples), len(dataset.test.examples)], 1500, atol=130)
 
 
 @pytest.mark.parametrize("kind", ["npy", "folder"])
@@ -130,9 +130,9 @@ def test_images_larger_than_memory_are_streamed(tmp_path, kind):
     path = tmp_path / f"own.{kind}"
     {"npy": save_npy, "folder": save_folder}[kind](path, GREY)
     dataset, held = data.load("own", path=path, memory_gb=1000 / 2**30), data.load("own", path=path)
-    assert isinstance(dataset.train.images, data.StreamedImages)
+    assert isinstance(dataset.train.examples, data.Streamed)
     for name in SPLITS:
-        np.testing.assert_array_equal(getattr(dataset, name).images[:], getattr(held, name).images)
+        np.testing.assert_array_equal(getattr(dataset, name).examples[:], getattr(held, name).examples)
 
 
 @pytest.mark.parametrize("kind", ["npy", "folder"])
@@ -140,8 +140,8 @@ def test_no_rows_of_streamed_images_are_no_images(tmp_path, kind):
     """An array gives them too, and the batches of no steps are none."""
     path = tmp_path / f"own.{kind}"
     {"npy": save_npy, "folder": save_folder}[kind](path, GREY)
-    images = data.load("own", path=path, image_size=(6, 3), memory_gb=400 / 2**30).train.images
-    assert isinstance(images, data.StreamedImages)
+    images = data.load("own", path=path, image_size=(6, 3), memory_gb=400 / 2**30).train.examples
+    assert isinstance(images, data.Streamed)
     assert images[5:5].shape == (0, 6, 3, 1)
     assert images[np.zeros((0, 4), np.int32)].shape == (0, 4, 6, 3, 1)
 

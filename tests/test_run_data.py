@@ -94,7 +94,7 @@ def test_data_that_have_moved_are_found_at_data_path_and_the_config_stays(run):
         workdir.load(run, data_dir=None, data_path=None)
     config, experiment = workdir.load(run, data_dir=None, data_path=str(run.parent / "moved.npy"))
     assert config.data.path == str(run.parent / "images.npy")
-    assert len(experiment.dataset.train.images) > 20
+    assert len(experiment.dataset.train.examples) > 20
 
 
 def test_other_data_at_data_path_are_refused(run):
@@ -126,7 +126,7 @@ def test_a_run_of_an_earlier_version_keeps_the_split_of_its_version_and_takes_a_
     without_fingerprint(run)
     for _ in range(2):  # the second time with the fingerprint
         config, experiment = workdir.load(run, data_dir=None, data_path=None)
-        np.testing.assert_array_equal(experiment.dataset.test.images, GREY[[2, 28]])  # of rows 2, 13, 28
+        np.testing.assert_array_equal(experiment.dataset.test.examples, GREY[[2, 28]])  # of rows 2, 13, 28
         with workdir.claimed(run, config, experiment.fingerprint):
             pass
         assert workdir.read_stored(run).fingerprint == experiment.fingerprint
@@ -144,6 +144,6 @@ def test_the_mean_of_the_data_is_the_one_that_the_run_began_with(trained, monkey
     _, experiment = workdir.load(trained, data_dir=None, data_path=None)
     with runs.open_checkpoints(trained) as checkpoints:
         stored = [runs.stored_model(checkpoints, step).data_mean for step in checkpoints.steps()]
-    exact = experiment.dataset.train.images.mean(axis=0, dtype=np.float64) / 255
+    exact = experiment.dataset.train.examples.mean(axis=0, dtype=np.float64) / 255
     for mean in (experiment.data_mean, workdir.as_stored(trained)["data_mean"], *stored):
         np.testing.assert_array_equal(mean, exact)

@@ -16,7 +16,7 @@ def drawn(seed: int, number: int) -> np.ndarray:
 
 def in_split(dataset: data.Dataset) -> dict[bytes, str]:
     """The split of each image."""
-    return {image.tobytes(): name for name in SPLITS for image in getattr(dataset, name).images[:]}
+    return {image.tobytes(): name for name in SPLITS for image in getattr(dataset, name).examples[:]}
 
 
 def test_the_hash_of_a_row_is_the_published_one_for_ever():
@@ -93,7 +93,7 @@ def test_rows_of_one_content_are_in_one_split(tmp_path):
     twice = np.concatenate([GREY, GREY[::-1]])
     dataset = data.load("", path=save_npy(tmp_path / "own.npy", twice))
     for name in SPLITS:
-        images = getattr(dataset, name).images
+        images = getattr(dataset, name).examples
         assert len(images) == 2 * len(np.unique(images, axis=0))
 
 
@@ -115,9 +115,9 @@ def test_an_empty_split_takes_the_next_hash_above(hashes, test, validation):
 def test_the_rule_of_earlier_versions_is_kept_for_their_runs(tmp_path):
     """A tenth of thirty each: another division would train on what a published run was tested on."""
     dataset = data.load("", path=save_npy(tmp_path / "own.npy", GREY), split_rule="position")
-    np.testing.assert_array_equal(dataset.test.images, GREY[[2, 13, 28]])
-    np.testing.assert_array_equal(dataset.validation.images, GREY[[10, 24, 26]])
-    assert len(dataset.train.images) == NUM - 6
+    np.testing.assert_array_equal(dataset.test.examples, GREY[[2, 13, 28]])
+    np.testing.assert_array_equal(dataset.validation.examples, GREY[[10, 24, 26]])
+    assert len(dataset.train.examples) == NUM - 6
 
 
 def test_an_unknown_rule_is_refused_by_name(tmp_path):
@@ -147,7 +147,7 @@ def test_the_same_content_elsewhere_is_the_same_data(tmp_path, memory_gb):
 @MEMORY
 def test_another_image_in_an_array_is_other_content_of_its_split(tmp_path, memory_gb):
     path = save_npy(tmp_path / "own.npy", GREY)
-    train = data.load("", path=path).train.images
+    train = data.load("", path=path).train.examples
     other = np.where(np.all(train[3] == GREY, axis=(1, 2, 3), keepdims=True), 255 - GREY, GREY)
     assert changes(path, lambda: save_npy(path, other), memory_gb=memory_gb) == [
         f"train: the same number of examples, {len(train)}, with other content or order"

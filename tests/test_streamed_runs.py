@@ -28,7 +28,7 @@ def array(tmp_path_factory) -> Path:
     """The bundled digits as one's own file."""
     path = tmp_path_factory.mktemp("digits") / "digits.npy"
     _, *splits = data.load("digits_5k")
-    np.save(path, np.concatenate([split.images[..., 0] for split in splits]))
+    np.save(path, np.concatenate([split.examples[..., 0] for split in splits]))
     return path
 
 
@@ -57,7 +57,7 @@ def runs(tmp_path_factory, array) -> dict[str, Path]:
 
 def training_file(pictures: Path) -> Path:
     """The first of the pictures that is not held out."""
-    kept = data.load("", path=pictures).train.images
+    kept = data.load("", path=pictures).train.examples
     return next(
         file for file in sorted(pictures.iterdir()) if np.any(np.all(kept[..., 0] == pixels(file), axis=(1, 2)))
     )
@@ -78,11 +78,13 @@ def test_training_images_larger_than_the_memory_are_streamed_and_their_mean_is_e
     """The control of the tests below: the two runs read their data in different ways."""
     streamed = build.build(config(array, SMALL_MEMORY), data_dir=None)
     held = build.build(config(array, 2.0), data_dir=None)
-    assert isinstance(streamed.dataset.train.images, data.StreamedImages)
-    assert isinstance(held.dataset.train.images, np.ndarray)
-    np.testing.assert_array_equal(streamed.dataset.train.images[:], held.dataset.train.images)
+    assert isinstance(streamed.dataset.train.examples, data.Streamed)
+    assert isinstance(held.dataset.train.examples, np.ndarray)
+    np.testing.assert_array_equal(streamed.dataset.train.examples[:], held.dataset.train.examples)
     for built in (streamed, held):
-        np.testing.assert_array_equal(built.data_mean, held.dataset.train.images.astype(np.float64).mean(axis=0) / 255)
+        np.testing.assert_array_equal(
+            built.data_mean, held.dataset.train.examples.astype(np.float64).mean(axis=0) / 255
+        )
 
 
 def test_a_streamed_run_that_is_killed_resumes_to_the_bits_of_the_one_in_memory(runs):

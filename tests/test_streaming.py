@@ -55,10 +55,10 @@ def streamed() -> data.Dataset:
 
 
 def test_a_set_within_the_limit_is_in_memory_and_one_byte_more_is_streamed():
-    for limit, kind in ((6 * NUM, np.ndarray), (6 * NUM - 1, data.StreamedImages)):
+    for limit, kind in ((6 * NUM, np.ndarray), (6 * NUM - 1, data.Streamed)):
         dataset = assemble("numbered", sources(), held_out=0.1, memory_limit=limit)
-        assert isinstance(dataset.train.images, kind)
-        assert isinstance(dataset.validation.images, np.ndarray)
+        assert isinstance(dataset.train.examples, kind)
+        assert isinstance(dataset.validation.examples, np.ndarray)
 
 
 def test_splits_that_the_sources_have_are_used_as_they_are():
@@ -77,11 +77,11 @@ def test_only_the_split_that_a_source_lacks_is_held_out(has):
     given = {"train": both["train"], has: both[has]}
     dataset = assemble("numbered", given, held_out=0.1, memory_limit=LOTS)
     lacking = dataset.validation if has == "test" else dataset.test
-    assert (len(dataset.train.images), len(lacking.images)) == (90, 10)
+    assert (len(dataset.train.examples), len(lacking.examples)) == (90, 10)
     drawn = np.concatenate([dataset.train.labels, lacking.labels])
     np.testing.assert_array_equal(np.sort(drawn), np.arange(100))
-    np.testing.assert_array_equal(np.concatenate([dataset.train.images, lacking.images]), numbered(100)[drawn])
-    np.testing.assert_array_equal(getattr(dataset, has).images, given[has].images)
+    np.testing.assert_array_equal(np.concatenate([dataset.train.examples, lacking.examples]), numbered(100)[drawn])
+    np.testing.assert_array_equal(getattr(dataset, has).examples, given[has].examples)
 
 
 INDICES = {
@@ -100,7 +100,7 @@ INDICES = {
 
 @pytest.mark.parametrize("name", INDICES)
 def test_streamed_images_are_indexed_like_an_array(name):
-    images, exact = streamed().train.images, numbered(NUM)[INDICES[name]]
+    images, exact = streamed().train.examples, numbered(NUM)[INDICES[name]]
     chosen = images[INDICES[name]]
     assert chosen.dtype == np.uint8
     assert chosen.shape == exact.shape
@@ -109,8 +109,8 @@ def test_streamed_images_are_indexed_like_an_array(name):
 
 def test_streamed_images_have_the_shape_of_the_array():
     train = streamed().train
-    assert train.images.shape == (NUM, 2, 3, 1)
-    assert len(train.images) == NUM
+    assert train.examples.shape == (NUM, 2, 3, 1)
+    assert len(train.examples) == NUM
     assert train.labels is None
     assert streamed().event_shape == (2, 3, 1)
 
@@ -121,15 +121,15 @@ def test_streamed_images_are_those_left_when_others_are_held_out():
     kept = assemble("numbered", {"train": source}, held_out=0.1, memory_limit=LOTS)
     dataset = assemble("numbered", {"train": source}, held_out=0.1, memory_limit=600)
     rows = np.arange(160)
-    np.testing.assert_array_equal(dataset.train.images[rows], kept.train.images)
-    drawn = np.concatenate([dataset.train.images[:], dataset.validation.images, dataset.test.images])
+    np.testing.assert_array_equal(dataset.train.examples[rows], kept.train.examples)
+    drawn = np.concatenate([dataset.train.examples[:], dataset.validation.examples, dataset.test.examples])
     np.testing.assert_array_equal(np.sort(drawn[:, 0, 0, 0]), np.arange(200))
 
 
 def test_nothing_is_read_but_what_is_asked_for():
     """Nor are training images read before."""
     given = sources()
-    images = assemble("numbered", given, held_out=0.1, memory_limit=1000).train.images
+    images = assemble("numbered", given, held_out=0.1, memory_limit=1000).train.examples
     assert given["train"].asked == []
     images[np.array([[4, 2], [9, 2]])]
     assert sorted(given["train"].asked) == [2, 2, 4, 9]
@@ -175,6 +175,6 @@ def test_a_source_without_an_identity_is_told_from_others_by_all_its_images():
             values = np.where(rows == 2999, self.last, rows % 7)
             return values.astype(np.uint8).reshape(-1, 1, 1, 1), None
 
-    first, same, other = (data.StreamedImages(Bytes(last), np.arange(3000)).identity() for last in (1, 1, 2))
+    first, same, other = (data.Streamed(Bytes(last), np.arange(3000)).identity() for last in (1, 1, 2))
     assert first == same
     assert first != other

@@ -61,9 +61,9 @@ def test_a_data_set_has_the_images_and_labels_of_its_raw_files(prepared, name):
     assert_holds(dataset, raw)
     sizes = (30, 12, 10) if name == "binarized_mnist" else (27, 3, 10)
     splits = (dataset.train, dataset.validation, dataset.test)
-    assert tuple(len(split.images) for split in splits) == sizes
+    assert tuple(len(split.examples) for split in splits) == sizes
     for split in splits:
-        assert split.images.dtype == np.uint8
+        assert split.examples.dtype == np.uint8
         assert split.labels is None if name == "binarized_mnist" else split.labels.dtype == np.int32
 
 
@@ -86,9 +86,9 @@ def test_images_are_in_the_order_of_the_records(prepared):
         np.stack([example["image"] for example in tfds.data_source("mnist", data_dir=data_dir, split=split)])
         for split in ("train", "test")
     )
-    np.testing.assert_array_equal(prepared["mnist"].dataset.test.images, test)
-    streamed = data.load("mnist", data_dir=data_dir, memory_gb=10_000 / 2**30).train.images
-    assert isinstance(streamed, data.StreamedImages)
+    np.testing.assert_array_equal(prepared["mnist"].dataset.test.examples, test)
+    streamed = data.load("mnist", data_dir=data_dir, memory_gb=10_000 / 2**30).train.examples
+    assert isinstance(streamed, data.Streamed)
     rows = np.array([[20, 3], [0, 20]])
     np.testing.assert_array_equal(streamed[rows], np.delete(train, [2, 13, 28], axis=0)[rows])
 

@@ -13,6 +13,7 @@ Images = Float[ArrayLike, "rows columns height width channels"]
 # Images of few columns are drawn larger, since a title is not.
 _NARROWEST, _LEAST_INCHES, _MOST_INCHES = 4.0, 0.5, 1.0
 _TITLE_SIZE = 11
+_MOST_BARS = 40
 
 
 def learning_curves(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], *, ylabel: str) -> Figure:
@@ -172,6 +173,47 @@ def latent_scatter(
         chosen = np.asarray(labels) == label
         axes.scatter(x[chosen], y[chosen], s=3, color=colours(number), label=str(label))
     figure.legend(loc="outside right upper", markerscale=3, fontsize=8, ncols=-(-len(classes) // 24))
+    return figure
+
+
+def column_histograms(
+    columns: Mapping[str, Mapping[str, Float[ArrayLike, " n"]]],
+    *,
+    levels: Mapping[str, Sequence[str]] | None = None,
+    title: str = "",
+) -> Figure:
+    """Returns a panel for each column, with the shares of the values of each named sample of it.
+
+    Args:
+      columns: by column, values by the name of the sample; those of a column share their bins.
+      levels: what the classes 0, 1, … of a column are called.
+      title: over all.
+    """
+    across = min(4, len(columns))
+    down = -(-len(columns) // across)
+    figure = Figure(figsize=(3 * across, 2.2 * down + 0.6), layout="constrained", dpi=150)
+    _write_title(figure, title)
+    for number, (name, samples) in enumerate(columns.items()):
+        axes = figure.add_subplot(down, across, number + 1, title=name)
+        axes.title.set_fontsize(9)
+        axes.tick_params(labelsize=7)
+        finite = {sample: np.asarray(values, float)[np.isfinite(values)] for sample, values in samples.items()}
+        both = np.concatenate(list(finite.values()))
+        if not both.size:
+            continue
+        called = (levels or {}).get(name)
+        whole = bool(called) or (np.all(both == np.rint(both)) and np.ptp(both) <= _MOST_BARS)
+        # Outliers of a sample would leave one bar.
+        low, high = (both.min(), both.max()) if whole else np.quantile(both, [0.005, 0.995])
+        edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, max(high, low + 1e-6), 31)
+        for sample, values in finite.items():
+            weights = np.full(len(values), 1 / max(1, len(values)))
+            axes.hist(values, edges, weights=weights, histtype="step" if sample != next(iter(finite)) else "stepfilled",
+                      alpha=0.5 if sample == next(iter(finite)) else 1.0, label=sample)  # fmt: skip
+        if called:
+            axes.set_xticks(range(len(called)), called, rotation=90 if max(map(len, called)) > 3 else 0)
+        if number == 0:
+            axes.legend(fontsize=7)
     return figure
 
 

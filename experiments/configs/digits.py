@@ -13,7 +13,7 @@ from experiments.run.config import Config, Data, Loss, Model, Training
 
 def get_config() -> Config:
     return Config(
-        data=Data(name="digits_5k", binarization="dynamic"),
+        data=Data(name="digits_5k"),
         model=Model(network="mlp(hidden=(200, 200), activation=tanh)", latent_dim=(50,), data_bias=True),
         loss=Loss(bound="elbo"),
         training=Training(

@@ -15,12 +15,13 @@ from vae_jax.distributions import DiagonalNormal
 from ..run import build, scores
 from ..run.config import Config
 from . import means, missing
+from .columns import ColumnFit, column_fits
 
 # The comparison of every latent with every posterior is quadratic in their number.
 _MOST_LATENTS = 10_000
 _COMPARED_NUMBERS = 2**26
 _BLOCK = 10
-PURPOSES = _ANNEALED, _SIMULATED, _GAPS, _LATENTS, _MEANS = range(5)
+PURPOSES = _ANNEALED, _SIMULATED, _GAPS, _LATENTS, _MEANS, _COLUMNS = range(6)
 _SECONDS_BETWEEN_LINES = 10
 
 # The cheapest first.
@@ -62,6 +63,7 @@ class Assessment(NamedTuple):
       annealed: some of the test examples, and their evidence by annealing.
       bidirectional: of as many simulated examples.
       gaps: by split ("train", "test") and family of q*, of some examples each.
+      columns: of a table, for the test examples.
     """
 
     evidence: evaluation.LogEvidence
@@ -73,6 +75,7 @@ class Assessment(NamedTuple):
     annealed: tuple[np.ndarray, evaluation.AnnealedEvidence] | None = None
     bidirectional: evaluation.BidirectionalEvidence | None = None
     gaps: dict[str, dict[str, evaluation.InferenceGaps]] | None = None
+    columns: dict[str, ColumnFit] | None = None
 
 
 def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
@@ -81,16 +84,17 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
     A part that fails is None, with the reason; only a failure of the evidence is raised.
     """
     experiment, options, test = subject.experiment, subject.options, subject.experiment.dataset.test
-    subject.tell(f"log p(x) of {len(test.images)} test images from {options.num_samples} samples each")
+    subject.tell(f"log p(x) of {test.number} test examples from {options.num_samples} samples each")
     evidence = scores.log_evidence(
         experiment, subject.params, "test", options.num_samples, on_block=_lines(subject.tell)
     )
     meaning = scores.meaning(experiment, subject.params)
-    found = Assessment(evidence, dict.fromkeys(PARTS, "the evaluation ended before"), meaning)
+    parts = ("columns", *PARTS) if experiment.dataset.contents.is_table else PARTS
+    found = Assessment(evidence, dict.fromkeys(parts, "the evaluation ended before"), meaning)
     keep(found)
     measures = {"latents": _latents, "probe": _probe, "annealed": _annealed, "bidirectional": _bidirectional}
-    measures |= {"gaps": _gaps, "collapse": lambda subject: _collapse(subject, found)}
-    for part in PARTS:
+    measures |= {"gaps": _gaps, "collapse": lambda subject: _collapse(subject, found), "columns": _columns}
+    for part in parts:
         reasons = {name: why for name, why in found.reasons.items() if name != part}
         try:
             found = found._replace(**{part: measures[part](subject), "reasons": reasons})
@@ -108,10 +112,17 @@ def _latents(subject: Subject) -> evaluation.LatentStatistics:
     return evaluation.latent_statistics(params, keys, xs, vae=vae, chunk_size=chunk_size)
 
 
+def _columns(subject: Subject) -> dict[str, ColumnFit]:
+    subject.tell("how each column is described")
+    rows = data.spread_rows(subject.experiment.dataset.test.number, _MOST_LATENTS)
+    keys, examples = _examples(subject, "test", rows, subject.key(_COLUMNS))
+    return column_fits(subject.experiment, subject.params, keys, examples)
+
+
 def _collapse(subject: Subject, found: Assessment) -> evaluation.CollapseDiagnosis:
     if found.latents is None:
         raise ValueError(f"the latents are not known: {found.reasons['latents']}")
-    config, scale = subject.config, _shared_scale(subject.experiment.vae, subject.params)
+    config, scale = subject.config, _shared_scale(subject)
     beta = training.beta_schedule(config.loss.beta)
     first, last = (float(np.asarray(beta(step))) for step in (0, config.training.num_steps))
     return evaluation.diagnose_collapse(
@@ -128,9 +139,9 @@ def _probe(subject: Subject) -> tuple[evaluation.LinearProbe, str]:
     if train.labels is None or test.labels is None:
         raise ValueError("the data have no labels")
     subject.tell("what a linear classifier reads off the latents")
-    rows = data.spread_rows(len(train.images), _MOST_LATENTS)
-    chosen = data.spread_rows(len(test.images), _MOST_LATENTS)
-    encode = lambda x: subject.experiment.vae.encode(subject.params, x)
+    rows = data.spread_rows(train.number, _MOST_LATENTS)
+    chosen = data.spread_rows(test.number, _MOST_LATENTS)
+    encode = partial(_encode, subject)
     latents = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))
     keys, xs = _latent_examples(subject)
     train_keys, train_xs = _examples(subject, "train", rows, subject.key(_MEANS))
@@ -138,15 +149,20 @@ def _probe(subject: Subject) -> tuple[evaluation.LinearProbe, str]:
     probe = evaluation.linear_probe(
         flat(latents(train_keys, train_xs)), train.labels[rows], flat(latents(keys, xs)), test.labels[chosen]
     )
-    return probe, means.name(encode(xs[0]), "q(z|x)")
+    return probe, means.name(encode(jax.tree.map(lambda leaf: leaf[0], xs)), "q(z|x)")
+
+
+def _encode(subject: Subject, example: Any) -> Any:
+    x, at = subject.experiment.vae.at(example)
+    return at.encode(subject.params, x)
 
 
 def _annealed(subject: Subject) -> tuple[np.ndarray, evaluation.AnnealedEvidence]:
     options, vae, test = subject.options, subject.experiment.vae, subject.experiment.dataset.test
     if not options.annealed_examples:
         raise ValueError("--annealed_examples=0")
-    rows = data.spread_rows(len(test.images), options.annealed_examples)
-    subject.tell(f"log p(x) of {len(rows)} test images by annealing over {options.num_temperatures} temperatures")
+    rows = data.spread_rows(test.number, options.annealed_examples)
+    subject.tell(f"log p(x) of {len(rows)} test examples by annealing over {options.num_temperatures} temperatures")
     anneal = partial(evaluation.annealed_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
     keys, xs = _examples(subject, "test", rows, subject.key(_ANNEALED))
     return rows, _blocks(subject, partial(anneal, subject.params), keys, xs)
@@ -156,7 +172,7 @@ def _bidirectional(subject: Subject) -> evaluation.BidirectionalEvidence:
     options, vae = subject.options, subject.experiment.vae
     if not options.annealed_examples:
         raise ValueError("--annealed_examples=0")
-    subject.tell(f"bounds from both sides of {options.annealed_examples} simulated images")
+    subject.tell(f"bounds from both sides of {options.annealed_examples} simulated examples")
     simulate = partial(evaluation.bidirectional_log_evidence, vae=vae, num_temperatures=options.num_temperatures)
     keys = jax.random.split(subject.key(_SIMULATED), options.annealed_examples)
     return _blocks(subject, partial(simulate, subject.params), keys)
@@ -168,14 +184,14 @@ def _gaps(subject: Subject) -> dict[str, dict[str, evaluation.InferenceGaps]]:
     found = {}
     dataset = subject.experiment.dataset
     for name, split in (("train", dataset.train), ("test", dataset.test)):
-        chosen = data.spread_rows(len(split.images), subject.options.gap_examples)
+        chosen = data.spread_rows(split.number, subject.options.gap_examples)
         keys, xs = _examples(subject, name, chosen, subject.key(_GAPS))
-        subject.tell(f"the best Gaussians for each of {len(chosen)} {name} images")
+        subject.tell(f"the best Gaussians for each of {len(chosen)} {name} examples")
         found[name] = _gaps_of(subject, keys, xs)
     return found
 
 
-def _gaps_of(subject: Subject, keys: jax.Array, xs: jax.Array) -> dict[str, evaluation.InferenceGaps]:
+def _gaps_of(subject: Subject, keys: jax.Array, xs: Any) -> dict[str, evaluation.InferenceGaps]:
     """Returns the gaps by family of q*. Importance sampling from the correlated q* gives log p(x) for both: the weights
     of the diagonal one have heavier tails."""
     refine = partial(evaluation.inference_gaps, vae=subject.experiment.vae)
@@ -194,7 +210,7 @@ def _gaps_of(subject: Subject, keys: jax.Array, xs: jax.Array) -> dict[str, eval
 
 def _blocks(subject: Subject, function: Callable[..., Any], *arrays: Any) -> Any:
     """Returns `function` of all rows of the arrays, computed from some at a time."""
-    in_rows = lambda rows: function(*(array[rows] for array in arrays))
+    in_rows = lambda rows: function(*jax.tree.map(lambda leaf: leaf[rows], arrays))
     return scores.by_blocks(in_rows, len(arrays[0]), _BLOCK, on_block=_lines(subject.tell))
 
 
@@ -212,18 +228,21 @@ def _lines(tell: Callable[[str], None]) -> Callable[[int, int], None]:
     return on_block
 
 
-def _examples(subject: Subject, split: str, rows: np.ndarray, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns (keys for noise, x) of some examples of a split."""
+def _examples(subject: Subject, split: str, rows: np.ndarray, key: jax.Array) -> tuple[jax.Array, Any]:
+    """Returns (keys for noise, examples) in some rows of a split."""
     return jax.random.split(key, len(rows)), subject.experiment.observed(split, rows)
 
 
-def _latent_examples(subject: Subject) -> tuple[jax.Array, jax.Array]:
+def _latent_examples(subject: Subject) -> tuple[jax.Array, Any]:
     test = subject.experiment.dataset.test
-    return _examples(subject, "test", data.spread_rows(len(test.images), _MOST_LATENTS), subject.key(_LATENTS))
+    return _examples(subject, "test", data.spread_rows(test.number, _MOST_LATENTS), subject.key(_LATENTS))
 
 
-def _shared_scale(vae: Any, params: Any) -> float | None:
-    """Returns σ of a Gaussian likelihood with one σ; None for any other."""
+def _shared_scale(subject: Subject) -> float | None:
+    """Returns σ of a Gaussian likelihood with one σ, of an x that is given alone and whole; None for any other."""
+    vae, params, contents = subject.experiment.vae, subject.params, subject.experiment.dataset.contents
+    if contents.is_conditional or contents.sized or contents.masked:
+        return None
     likelihood = vae.decode(params, vae.prior(params).sample(jax.random.key(0)))
     is_shared = isinstance(likelihood, DiagonalNormal) and likelihood.scale.ndim == 0
     return float(likelihood.scale) if is_shared else None

@@ -14,69 +14,109 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from vae_jax import data, evaluation, figures
-from vae_jax.distributions import kl_per_dimension
+from vae_jax.distributions import Masked, kl_per_dimension
 
 from ..command import watchdog
 from ..run import build
-from . import means, missing
+from . import columns, means, missing
 from .assessment import Assessment
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
 _WITH_ERRORS = "nats, ± 2 standard errors"
 _SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 2000, 10, 7, 2**26
 _MOST_BARS = 200
+_MOST_CLASSES = 20
 
 
 class _Encoded(NamedTuple):
-    """Test examples, the means of q(z|x), the KL of each latent dimension from the prior where it has a closed form,
-    and what the means are called."""
+    """Pictures of test examples and what is given beside them, the means of q(z|x), the KL of each latent dimension
+    from the prior where it has a closed form, and what the means are called."""
 
     xs: Any
+    given: Any
     means: np.ndarray
     kl: np.ndarray | None
     name: str
 
 
 def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]], folder: Path) -> None:
-    """Writes learning curves, reconstructions, prior samples and their nearest training images, a latent traversal, the
-    latent means by label and, for two latent dimensions, the manifold, as PNG files.
+    """Writes learning curves and the latent means by label as PNG files; of pictures also reconstructions, prior
+    samples (by class where that is given) and their nearest training images, a latent traversal and, for two latent
+    dimensions, the manifold; of other data the histograms of its columns.
 
     A figure that fails is a warning on standard error.
     """
     key = build.purpose_key(experiment.key, build.FIGURES)
     mean_key, sample_key, decode_key = jax.random.split(key, 3)
-    vae, (images, labels) = experiment.vae, experiment.dataset.test
-    images, labels = images[:_SCATTERED], None if labels is None else labels[:_SCATTERED]
+    vae, test, contents = experiment.vae, experiment.dataset.test, experiment.dataset.contents
+    labels, number = None if test.labels is None else test.labels[:_SCATTERED], min(test.number, _SCATTERED)
 
     # Each is computed by the first figure that needs it: what fails, fails those figures alone.
     @functools.cache
     def encoded() -> _Encoded:
-        xs = experiment.observed("test", np.arange(len(images)))
-        encode, prior = lambda x: vae.encode(params, x), vae.prior(params)
-        keys = jax.random.split(mean_key, len(images))
-        found = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))(keys, xs)
-        kl = jax.jit(jax.vmap(lambda x: kl_per_dimension(encode(x), prior)))(xs[:_RECONSTRUCTIONS])
-        name = means.name(encode(xs[0]), "q(z|x)")
-        return _Encoded(xs, np.asarray(found), None if kl is None else np.asarray(kl), name)
+        examples = experiment.observed("test", np.arange(number))
+        keys = jax.random.split(mean_key, number)
+        found = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))(keys, examples)
+        some = jax.tree.map(lambda leaf: leaf[:_RECONSTRUCTIONS], examples)
+        kl = jax.jit(jax.vmap(lambda x: kl_per_dimension(encode(x), vae.at(x)[1].prior(params))))(some)
+        name = means.name(encode(jax.tree.map(lambda leaf: leaf[0], examples)), "q(z|x)")
+        x, c = examples if contents.is_conditional else (examples, None)
+        xs = None if picture is None else jax.vmap(picture)(x)
+        return _Encoded(xs, c, np.asarray(found), None if kl is None else np.asarray(kl), name)
+
+    def encode(example: Any) -> Any:
+        x, at = vae.at(example)
+        return at.encode(params, x)
 
     @functools.cache
-    def samples() -> Any:
-        prior = vae.prior(params)
-        return decode(jax.vmap(prior.sample)(jax.random.split(sample_key, _SAMPLE_ROWS**2)))
+    def samples() -> tuple[Any, tuple[str, ...]]:
+        """Pictures in rows, and what each row is called: one row for each class that is given."""
+        prior, classes = vae.prior(params), _classes(contents)
+        rows = min(len(classes), _MOST_CLASSES) if classes else _SAMPLE_ROWS
+        z = jax.vmap(prior.sample)(jax.random.split(sample_key, rows * _SAMPLE_ROWS))
+        if classes:
+            c = {next(iter(contents.condition)): jnp.repeat(jnp.arange(rows), _SAMPLE_ROWS)}
+        else:
+            c = jax.tree.map(lambda leaf: leaf[np.arange(len(z)) % number], encoded().given)
+        return _rows(decode(z, c), rows), classes[:rows]
 
-    decode = jax.jit(jax.vmap(lambda z: means.mean(vae.decode(params, z), decode_key)))
-    drawn = {
-        "learning_curves": lambda: _learning_curves(lines),
-        "reconstructions": lambda: _reconstructions(encoded(), decode),
-        "samples": lambda: figures.image_grid(
-            _rows(samples(), _SAMPLE_ROWS), title="means of p(x|z), z from the prior"
-        ),
-        "neighbours": lambda: _neighbours(np.asarray(samples()[:_QUERIES]), experiment.dataset.train.images),
-        "traversal": lambda: _traversal(encoded(), decode),
-        "latents": lambda: _latents(encoded().means, labels, name=encoded().name),
-        "manifold": lambda: _manifold(decode) if encoded().means.shape[1:] == (2,) else None,
-    }
+    def draw_samples() -> Figure:
+        pictures, called = samples()
+        title = "means of p(x|z), z from the prior"
+        return figures.image_grid(pictures, title=title, row_labels=called)
+
+    def draw_neighbours() -> Figure:
+        pictures, called = samples()
+        first = pictures[:, 0] if called else pictures[0]
+        return _neighbours(np.asarray(first)[:_QUERIES], experiment)
+
+    picture = experiment.view.picture
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, 0 if contents.is_conditional else None))
+    def decode(z: Any, c: Any) -> Any:
+        assert picture is not None
+        return picture(means.mean(vae.decode(params, z) if c is None else vae.decode(params, z, c), decode_key))
+
+    drawn = {"learning_curves": lambda: _learning_curves(lines)}
+    if picture is None:
+        drawn["columns"] = lambda: columns.draw_fits(experiment, params, sample_key)
+    else:
+        drawn |= {
+            "reconstructions": lambda: _reconstructions(encoded(), decode),
+            "samples": draw_samples,
+            "neighbours": draw_neighbours,
+            "traversal": lambda: _traversal(encoded(), decode),
+            "manifold": lambda: _manifold(encoded(), decode) if encoded().means.shape[1:] == (2,) else None,
+        }
+    drawn["latents"] = lambda: _latents(encoded().means, labels, name=encoded().name)
     _save(drawn, folder)
+
+
+def _classes(contents: data.Contents) -> tuple[str, ...]:
+    """What the classes are called, where one class and nothing else is given; () for none."""
+    given = list(contents.condition.values())
+    return given[0].levels if len(given) == 1 else ()
 
 
 def draw_assessment(found: Assessment, num_samples: int, folder: Path) -> None:
@@ -161,14 +201,17 @@ def _learning_curves(lines):
 
 def _reconstructions(encoded: _Encoded, decode):
     xs, latents = encoded.xs[:_RECONSTRUCTIONS], encoded.means[:_RECONSTRUCTIONS]
-    pairs = np.stack([np.asarray(xs), np.asarray(decode(latents))])
+    pairs = np.stack([np.asarray(xs), np.asarray(decode(latents, _first(encoded.given, len(latents))))])
     return figures.image_grid(pairs, title=f"test images and the means of p(x|z) at the {encoded.name}")
 
 
-def _neighbours(samples, images):
+def _neighbours(samples, experiment: build.Experiment):
     """Whether samples are copies: the training images nearest to them in Euclidean distance."""
-    most = max(1, _SEARCHED_BYTES // math.prod(images.shape[1:]))
-    searched = images[data.spread_rows(len(images), most)].astype(np.float32) / 255
+    train = experiment.dataset.train
+    most = max(1, _SEARCHED_BYTES // math.prod(samples.shape[1:]))
+    stored = train.rows(data.spread_rows(train.number, most))
+    x = stored[0] if experiment.dataset.contents.is_conditional else stored
+    searched = np.asarray(data.numbers(x.filled(0) if isinstance(x, Masked) else x)).reshape(-1, *samples.shape[1:])
     count = min(_NEIGHBOURS, len(searched))
     points = searched.reshape(len(searched), -1)
     # ‖sample − x‖² up to ‖sample‖², which is the same for all x.
@@ -182,7 +225,7 @@ def _neighbours(samples, images):
 
 
 def _latents(latents, labels, *, name="means of q(z|x)"):
-    title = f"{name} of {len(latents)} test images"
+    title = f"{name} of {len(latents)} test examples"
     points = latents.reshape(len(latents), -1)
     if points.shape[1] == 2:
         return figures.latent_scatter(points, labels, title=title)
@@ -214,19 +257,26 @@ def _traversal(encoded: _Encoded, decode):
     zs = np.tile(flat[0], (len(order), _STEPS, 1))
     for row, dimension in enumerate(order):
         zs[row, :, dimension] = values
+    moved = zs.reshape(-1, *shown.shape[1:])
     return figures.image_grid(
-        _rows(decode(jnp.asarray(zs.reshape(-1, *shown.shape[1:]))), len(order)),
+        _rows(decode(jnp.asarray(moved), _first(encoded.given, len(moved))), len(order)),
         title="one latent dimension moved from −3 to 3",
         row_labels=[f"z{dimension}" for dimension in order],
         column_labels=[f"{value:.1f}" for value in values],
     )
 
 
-def _manifold(decode):
+def _first(given: Any, number: int) -> Any:
+    """What is given for the first examples; a traversal and a manifold have the first one's throughout."""
+    held = number > _RECONSTRUCTIONS
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], number, axis=0) if held else leaf[:number], given)
+
+
+def _manifold(encoded: _Encoded, decode):
     quantiles = (np.arange(_MANIFOLD) + 0.5) / _MANIFOLD
     values = np.asarray(jax.scipy.stats.norm.ppf(quantiles))
     first, second = np.meshgrid(values, values[::-1])
-    images = decode(jnp.stack([first.ravel(), second.ravel()], -1))
+    images = decode(jnp.stack([first.ravel(), second.ravel()], -1), _first(encoded.given, first.size))
     labels = [f"{value:.1f}" for value in values]
     return figures.image_grid(
         _rows(images, _MANIFOLD),

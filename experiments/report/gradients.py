@@ -63,12 +63,13 @@ def of_run(folder: Path, *, example: int, **read: Any) -> Subject:
       ValueError: where there is no such image.
     """
     config, experiment = workdir.load(folder, **read)
-    number = len(experiment.dataset.test.images)
+    number = experiment.dataset.test.number
     if example >= number:
         raise ValueError(f"--example={example}: there are {number} test images, counted from 0")
     average = scores.evaluated_weights(config) == "average"
     params = scores.load_weights(experiment, folder, checkpoint="latest", weights="average" if average else "params")[1]
-    return Subject(experiment.vae, params, experiment.observed("test", np.array([example]))[0], lambda count: None)
+    x = jax.tree.map(lambda leaf: leaf[0], experiment.observed("test", np.array([example])))
+    return Subject(experiment.vae, params, x, lambda count: None)
 
 
 def applicable(subject: Subject, bound: str, wanted: list[str] | None) -> list[str]:

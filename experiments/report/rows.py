@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from vae_jax import evaluation
 
 from ..run.scores import Meaning
 from .assessment import Assessment, Options
+from .columns import ColumnFit, natural_error
 
 _OF_DENSITIES = re.compile(r"\.(elbo|refined_elbo|nll|log_evidence|L\d+)$")
 # Of k̂: the tail of fewer samples holds fewer than five.
@@ -69,6 +70,7 @@ def rows(found: Assessment, options: Options) -> list[Row]:
     """Returns the figures of an assessment in the order of the table; one row, with the reason, for a missing part."""
     parts = {
         "evidence": lambda: _evidence(found.evidence, found.meaning, options),
+        "columns": lambda: _columns(found.columns or {}),
         "annealed": lambda: _annealed(found, options),
         "bidirectional": lambda: _bidirectional(found.bidirectional, options),
         "gaps": lambda: _gaps(found.gaps),
@@ -77,6 +79,7 @@ def rows(found: Assessment, options: Options) -> list[Row]:
         "probe": lambda: _probe(found.probe),
     }
     missing = {
+        "columns": Row("columns", "how each column is described"),
         "annealed": Row("annealed", "log p(x), annealing"),
         "bidirectional": Row("bidirectional", "log p(x) of simulated x, bounds"),
         "gaps": Row("gaps", "approximation and amortisation gap"),
@@ -87,15 +90,15 @@ def rows(found: Assessment, options: Options) -> list[Row]:
     listed: list[Row] = []
     for name, part in parts.items():
         listed += [missing[name]._replace(reason=found.reasons[name])] if name in found.reasons else part()
-    return [_marked(row, found.meaning.not_a_density) for row in listed]
+    return [_marked(row, found.meaning.remark) for row in listed]
 
 
-def _marked(row: Row, not_a_density: str) -> Row:
+def _marked(row: Row, remark: str) -> Row:
     """With the remark, where the row is of log p(x|z) at examples of the data."""
     of_data = row.examples in ("test", "train") and _OF_DENSITIES.search(row.path) is not None
-    if not (of_data and not_a_density):
+    if not (of_data and remark):
         return row
-    return row._replace(remark="; ".join(filter(None, (row.remark, not_a_density))))
+    return row._replace(remark="; ".join(filter(None, (row.remark, remark))))
 
 
 def _mean(path: str, label: str, values: Any, **about: Any) -> Row:
@@ -117,9 +120,9 @@ def _evidence(evidence: Any, meaning: Meaning, options: Options) -> Iterator[Row
     noise = f"of which sampling ± {sampling:.2f}" if math.isfinite(sampling) else ""
     yield of_test("test.log_evidence", f"log p(x), importance sampling, L{k}", evidence.value, remark=noise)
     yield test("test.nll", "", scores.nll, scores.nll_standard_error)
-    nats = (scores.nll, scores.nll_standard_error)
-    bits = (math.nan if number is None else meaning.in_bits(number) for number in nats)
-    yield test("test.bits_per_dimension", "bits per dimension", *bits, unit="bits", reason=meaning.reason)
+    bits = (meaning.in_bits(scores.nll), meaning.error_in_bits(scores.nll_standard_error))
+    about = {"reason": meaning.reason} if meaning.num_elements is None else {"remark": meaning.reason}
+    yield test("test.bits_per_dimension", "bits per dimension", *bits, unit="bits", **about)
     yield test("test.nll_num_samples", "", k, unit="samples")
     yield test("test.nll_sampling_error", "", sampling, reason="it needs two samples")
     threshold, pareto_k = evaluation.pareto_k_threshold(k), np.asarray(evidence.pareto_k)
@@ -134,6 +137,15 @@ def _evidence(evidence: Any, meaning: Meaning, options: Options) -> Iterator[Row
     yield weights("importance_weights.share_above_threshold", "", share)
     effective = float(np.median(evidence.effective_sample_size))
     yield weights("importance_weights.median_effective_sample_size", "", effective, unit="samples")
+
+
+def _columns(fits: Mapping[str, ColumnFit]) -> Iterator[Row]:
+    for name, fit in fits.items():
+        where = f"columns.{name.replace('.', '_')}"
+        yield _mean(f"{where}.reconstruction", f"{name}: log p(x_j|z), z ~ q(z|x)", fit.log_prob, examples="test")
+        error, label, unit = ("accuracy", "accuracy", "share") if fit.is_class else ("rmse", "RMSE", "its own")
+        about = {"unit": unit, "num_examples": len(fit.error), "examples": "test"}
+        yield Row(f"{where}.{error}", f"{name}: {label}", *natural_error(fit), **about)
 
 
 def _annealed(found: Assessment, options: Options) -> Iterator[Row]:

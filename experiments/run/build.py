@@ -2,15 +2,13 @@
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import ArrayLike
 
 from vae_jax import VAE, data, expressions, losses, parallel, runs, training
 from vae_jax.data import Dataset
@@ -30,7 +28,6 @@ _OBSERVATIONS = (1, 0)
 _SPLITS = ("train", "validation", "test")
 # Fixed binarisation makes a data set, the same for every run.
 FIXED_BINARIZATION_SEED = 0
-_AVERAGED_BYTES = 2**28
 # Pictures that a likelihood is not of show it at once.
 LOOKED_AT = 1000
 
@@ -38,20 +35,26 @@ LOOKED_AT = 1000
 class Experiment(NamedTuple):
     """What training and evaluation need."""
 
+    config: Config  # with what its data decide: no field is "auto"
     dataset: Dataset
     fingerprint: dict[str, Any]  # of the data as they were loaded, and how they were split
-    data_mean: np.ndarray
+    fitted: runs.Fitted
+    view: data.View
     vae: VAE
     key: jax.Array
-    observe: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]  # `observations`, compiled
 
-    def observed(self, split: str, rows: np.ndarray) -> jax.Array:
-        """Returns x in [0, 1] of rows of a split as every evaluation sees them.
+    @property
+    def data_mean(self) -> np.ndarray:
+        """The mean of x where it is one array, of pictures as numbers in [0, 1]."""
+        return self.fitted.statistics.x[""].mean
+
+    def observed(self, split: str, rows: np.ndarray) -> Any:
+        """Returns the examples in rows of a split as every evaluation sees them.
 
         Where binarisation is dynamic, an image has one draw, which belongs to the data set: it is the same for every
         seed.
         """
-        return _observed(self.observe, self.dataset, split, rows)
+        return _observed(self.view, self.dataset, split, rows)
 
 
 def build(
@@ -60,7 +63,7 @@ def build(
     data_dir: str | None,
     data_path: str | None = None,
     split_rule: str = "content",
-    data_mean: np.ndarray | None = None,
+    fitted: runs.Fitted | None = None,
 ) -> Experiment:
     """Loads the data and builds the model.
 
@@ -69,48 +72,86 @@ def build(
       data_dir: where TFDS keeps its data sets.
       data_path: where the data of `config.data.path` now are.
       split_rule: how one's own data are divided, as by `data.load`.
-      data_mean: of the training data, as the run has it; by default it is computed.
+      fitted: what the run has taken from its training data; by default it is computed.
 
     Raises:
       FileNotFoundError: for data that are neither there nor to be had.
       ValueError: for an unknown name, damaged data, or a model that cannot describe them.
     """
     options = dict(vars(config.data))
-    binarization = options.pop("binarization")
-    check_name(binarization, "data.binarization", data.BINARIZATIONS)
+    binarization, condition = options.pop("binarization"), options.pop("condition")
+    check_name(binarization, "data.binarization", ("auto", *data.BINARIZATIONS))
     if data_path is not None and config.data.path is None:
         raise ValueError(
             f"--data_path={data_path} is a new place of the data of data.path, and this run has none: its data set is "
             f"{config.data.name}, which --data_dir or data.manual_dir may find; one's own data are --config.data.path"
         )
-    dataset = data.load(**{**options, "path": data_path or options["path"]}, data_dir=data_dir, split_rule=split_rule)
+    options |= {"path": data_path or options["path"], "condition": names(condition)}
+    dataset = data.load(**options, data_dir=data_dir, split_rule=split_rule)
     about = {"split_rule": None if config.data.path is None else split_rule, **data.fingerprint(dataset)}
-    if binarization != "none" and dataset.event_shape[-1] == 3:
-        raise ValueError(
-            f"{dataset.name} holds colour pictures, and data.binarization={binarization!r} would make each channel of "
-            "a pixel black or white at random. Use --config.data.binarization=none with "
-            "--config.model.likelihood='normal(learn=shared)' for colours, or --config.data.channels=1 for grey"
-        )
+    config = _resolved(config, dataset.contents)
     if config.evaluation.num_examples is not None:
         validation, test = (_spread(s, config.evaluation.num_examples) for s in (dataset.validation, dataset.test))
         dataset = dataset._replace(validation=validation, test=test)
-    data_mean = _mean(dataset.train.images) if data_mean is None else data_mean
-    if binarization == "fixed":
+    statistics = data.statistics(dataset) if fitted is None else fitted.statistics
+    if config.data.binarization == "fixed":
         dataset = _binarized(dataset)
-    observe = jax.jit(functools.partial(observations, config))
-    model, number = to_dict(config)["model"], expressions.make(config.model.prior, PRIORS).num_examples
-    rows = data.spread_rows(len(dataset.train.images), number)
-    examples = _observed(observe, dataset, "train", rows) if number else None
-    vae = runs.build_vae(model, event_shape=dataset.event_shape, data_mean=data_mean, examples=examples)
-    return Experiment(dataset, about, data_mean, vae, jax.random.key(config.seed), observe)
+    view = data.view(dataset, binarization=drawn(config))
+    if fitted is None:
+        number = expressions.make(config.model.prior, PRIORS).num_examples
+        rows = data.spread_rows(dataset.train.number, number)
+        examples = _observed(view, dataset, "train", rows) if number else None
+        fitted = runs.Fitted(dataset.contents, statistics, examples)
+    vae = runs.build_vae(to_dict(config)["model"], fitted)
+    return Experiment(config, dataset, about, fitted, view, vae, jax.random.key(config.seed))
+
+
+def drawn(config: Config) -> str:
+    """Returns how pictures are drawn each time; those of fixed binarisation have been."""
+    return "dynamic" if config.data.binarization == "dynamic" else "none"
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Returns the names in a field, which are joined by commas."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def _resolved(config: Config, contents: data.Contents) -> Config:
+    """Returns the config with what its data decide in the place of "auto"."""
+    kind = "table" if isinstance(contents.x, Mapping) else contents.x.kind
+    is_colour = kind == "picture" and contents.event_shape[2:] == (3,)
+    binarization, likelihood = config.data.binarization, config.model.likelihood
+    if binarization == "auto":
+        binarization = "dynamic" if kind == "picture" and not is_colour else "none"
+    elif binarization != "none" and is_colour:
+        raise ValueError(
+            f"the data are colour pictures, and data.binarization={binarization!r} would make each channel of a pixel "
+            "black or white at random. Leave it as it is, or use --config.data.channels=1 for grey"
+        )
+    if likelihood == "auto":
+        likelihood = "normal(learn=shared)" if is_colour else _LIKELIHOODS[kind]
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, binarization=binarization),
+        model=dataclasses.replace(config.model, likelihood=likelihood),
+    )
+
+
+_LIKELIHOODS = {
+    "picture": "bernoulli",
+    "binary": "bernoulli",
+    "count": "negative_binomial",
+    "real": "normal(learn=shared)",
+    "table": "joint",
+}
 
 
 def purpose_key(key: jax.Array, purpose: int) -> jax.Array:
     return jax.random.fold_in(key, purpose)
 
 
-def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.LossFn:
-    """The training loss (params, keys, batch of bytes, step) -> (loss, terms).
+def make_loss(config: Config, vae: VAE, view: data.View, *, axis_name: str | None) -> training.LossFn:
+    """Returns the training loss (params, keys, batch as stored, step) -> (loss, terms).
 
     Binarisation happens inside, with keys split from those of the noise.
 
@@ -123,7 +164,7 @@ def make_loss(config: Config, vae: VAE, *, axis_name: str | None) -> training.Lo
     _check_regularizers(options, bound, _regularizers(options, 1.0))
 
     def loss_fn(params: Any, keys: jax.Array, batch: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
-        noise_keys, xs = observations(config, keys, batch)
+        noise_keys, xs = observations(view, keys, batch)
         now = jnp.asarray(beta(step))
         loss = _of_example(options, bound, now, functools.partial(_reparameterized, vae, params, xs))
         terms = _regularizers(options, now)
@@ -181,7 +222,12 @@ def _of_example(
 
 def _reparameterized(vae: VAE, params: Any, xs: Any) -> bool:
     found = []  # q itself need not be a pytree, that it could be returned
-    jax.eval_shape(lambda x: found.append(is_reparameterized(vae.encode(params, x))), xs[0])
+
+    def look(example: Any) -> None:
+        x, at = vae.at(example)
+        found.append(is_reparameterized(at.encode(params, x)))
+
+    jax.eval_shape(look, jax.tree.map(lambda leaf: leaf[0], xs))
     return found[0]
 
 
@@ -196,15 +242,16 @@ def _check_used(options: Loss, bound: losses.Bound | losses.Objective) -> None:
             raise ValueError(f"loss.{field.name}={value!r} has no effect on loss.bound={options.bound!r}")
 
 
-def observations(config: Config, keys: jax.Array, images: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """(keys left for the noise, x in [0, 1]) of a batch of bytes.
+@functools.partial(jax.jit, static_argnums=0)
+def observations(view: data.View, keys: jax.Array, batch: Any) -> tuple[jax.Array, Any]:
+    """Returns (keys left for the noise, examples) of a batch as stored.
 
-    Dynamic binarisation takes its keys from a split of `keys`.
+    What is drawn of them, by dynamic binarisation, takes its keys from a split of `keys`.
     """
-    if config.data.binarization != "dynamic":
-        return keys, data.unit_interval(jnp.asarray(images))
+    if not view.is_random:
+        return keys, jax.vmap(view.observe)(keys, batch)
     split = jax.vmap(jax.random.split)(keys)
-    return split[:, 1], jax.vmap(data.binarize)(split[:, 0], jnp.asarray(images))
+    return split[:, 1], jax.vmap(view.observe)(split[:, 0], batch)
 
 
 def make_optimizer(options: Training) -> optax.GradientTransformation:
@@ -224,21 +271,21 @@ def check(config: Config, experiment: Experiment, *, num_devices: int) -> list[s
     Raises:
       ValueError: for what only data, model and loss together can tell, before anything is written.
     """
-    size, images = config.training.batch_size, experiment.dataset.train.images
-    if size > len(images):
+    size, train = config.training.batch_size, experiment.dataset.train
+    if size > train.number:
         raise ValueError(
-            f"training.batch_size {size} is larger than the {len(images)} training examples of "
+            f"training.batch_size {size} is larger than the {train.number} training examples of "
             f"{experiment.dataset.name}"
         )
     _check_support(experiment)
     parallel.axis_name(config.parallel.backend)
     parallel.check_shard_params(config.parallel.shard_params, config.parallel.backend)
     make_optimizer(config.training)
-    loss_fn = make_loss(config, experiment.vae, axis_name=None)
+    loss_fn = make_loss(config, experiment.vae, experiment.view, axis_name=None)
     if config.training.microbatches > 1:
         training.check_microbatches(loss_fn)
     parallel.check_batch_size(size, num_devices, config.training.microbatches)
-    batch = jax.ShapeDtypeStruct((size, *images.shape[1:]), images.dtype)
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), train.examples)
     params = jax.eval_shape(experiment.vae.init, experiment.key)
     keys = jax.eval_shape(lambda key: jax.random.split(key, size), experiment.key)
     loss = lambda params, keys, batch: loss_fn(params, keys, batch, jnp.zeros((), jnp.int32))[0]
@@ -249,49 +296,42 @@ def _check_support(experiment: Experiment) -> None:
     """Raises `ValueError` where some of the training examples lie outside the support of p(x|z)."""
     vae, found = experiment.vae, []
 
-    def decode(key: jax.Array) -> None:
+    def decode(key: jax.Array, example: Any) -> None:
         init_key, sample_key = jax.random.split(key)
-        params = vae.init(init_key)
-        found.append(getattr(vae.decode(params, vae.prior(params).sample(sample_key)), "support", None))
+        params, (_, at) = vae.init(init_key), vae.at(example)
+        found.append(getattr(at.decode(params, at.prior(params).sample(sample_key)), "support", None))
 
-    jax.eval_shape(decode, experiment.key)
+    example = experiment.observed("train", np.arange(1))
+    jax.eval_shape(decode, experiment.key, jax.tree.map(lambda leaf: leaf[0], example))
     # Pictures lie in [0, 1] by the way they are read.
-    if found[0] is None or isinstance(found[0], Binary):
+    if experiment.dataset.contents.is_picture and (found[0] is None or isinstance(found[0], Binary)):
         return
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(vae.init, experiment.key))
-    rows = data.spread_rows(len(experiment.dataset.train.images), LOOKED_AT)
+    rows = data.spread_rows(experiment.dataset.train.number, LOOKED_AT)
     check_support(params, experiment.observed("train", rows), vae)
 
 
-def _observed(observe: Callable[..., Any], dataset: Dataset, split: str, rows: np.ndarray) -> jax.Array:
-    images = getattr(dataset, split).images[rows]
+def _observed(view: data.View, dataset: Dataset, split: str, rows: np.ndarray) -> Any:
+    stored = getattr(dataset, split).rows(rows)
     key = jax.random.wrap_key_data(jnp.array(_OBSERVATIONS, jnp.uint32), impl="threefry2x32")
-    return observe(example_keys(key, _SPLITS.index(split), jnp.asarray(rows)), images)[1]
-
-
-def _mean(images: np.ndarray | data.StreamedImages) -> np.ndarray:
-    """The mean image, in [0, 1]; that of some of them where they are streamed."""
-    if isinstance(images, data.StreamedImages):
-        images = images[data.spread_rows(len(images), max(1, _AVERAGED_BYTES // math.prod(images.shape[1:])))]
-    return images.mean(0, dtype=np.float64) / 255
+    return observations(view, example_keys(key, _SPLITS.index(split), jnp.asarray(rows)), stored)[1]
 
 
 def _spread(split: data.Split, most: int) -> data.Split:
-    rows = data.spread_rows(len(split.images), most)
-    return data.Split(split.images[rows], None if split.labels is None else split.labels[rows])
+    rows = data.spread_rows(split.number, most)
+    return data.Split(split.rows(rows), None if split.labels is None else split.labels[rows])
 
 
 def _binarized(dataset: Dataset) -> Dataset:
-    if isinstance(dataset.train.images, data.StreamedImages):
+    if dataset.train.is_streamed:
         raise ValueError(
             "data.binarization='fixed' makes a binary data set in memory, and this one is streamed; use 'dynamic', or "
             "a larger data.memory_gb"
         )
     key = jax.random.key(FIXED_BINARIZATION_SEED)
-    splits = [getattr(dataset, name) for name in _SPLITS]
     return dataset._replace(
         **{
-            name: split._replace(images=data.binarize_once(jax.random.fold_in(key, number), split.images))
-            for number, (name, split) in enumerate(zip(_SPLITS, splits, strict=True))
+            name: data.binarize_split(jax.random.fold_in(key, number), getattr(dataset, name))
+            for number, name in enumerate(_SPLITS)
         }
     )

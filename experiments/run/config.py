@@ -33,20 +33,24 @@ class Data:
         legal="digits_5k, mnist, fashion_mnist, kmnist, emnist/…, binarized_mnist, cifar10, or another of TFDS",
     )
     path: str | None = _field(
-        None, "your own images, in place of a data set", legal="an .npy or .npz file, or a folder"
+        None, "your own data, in place of a data set", legal="an .npy, .npz or .csv file, or a folder of pictures"
+    )
+    schema: str | None = _field(None, "what each column of a table is; None: guessed", legal="a JSON file")
+    condition: str | None = _field(
+        None, "what is given to the model beside x, joined by commas", legal="label, size, columns of a table"
     )
     manual_dir: str | None = _field(None, "raw files, in place of a download", legal="a folder")
     binarization: str = _field(
-        "dynamic",
-        "how bytes become pixels: as they are, or drawn as 0 or 1, once or at every step",
-        legal="none, fixed, dynamic",
+        "auto",
+        "how pictures become pixels: as they are, or drawn as 0 or 1, once or at every step; auto: dynamic if grey",
+        legal="auto, none, fixed, dynamic",
     )
     image_size: tuple[int, ...] | None = _field(None, "crop and resample to this size", legal="(height, width)")
     channels: int | None = _field(None, "convert to grey (1) or colour (3)", legal="1, 3")
     held_out: float = _field(
         0.1, "the fraction for validation, and for test, where the data set has no such split", legal="below 0.5"
     )
-    memory_gb: float = _field(2.0, "training images of more are read from disk as they are needed")
+    memory_gb: float = _field(2.0, "training examples of more are read from disk as they are needed")
 
 
 @dataclasses.dataclass
@@ -55,7 +59,12 @@ class Model:
     latent_dim: tuple[int, ...] = _field((50,), "the dimension of z, or its shape")
     posterior: str = _field("diagonal", "q(z|x)")
     prior: str = _field("standard_normal", "p(z)")
-    likelihood: str = _field("bernoulli", "p(x|z)")
+    likelihood: str = _field(
+        "auto",
+        "p(x|z); auto: bernoulli for grey pictures and zeros and ones, normal(learn=shared) for colours and numbers, "
+        "negative_binomial for counts, joint for a table",
+        legal="auto",
+    )
     compute_dtype: str = _field("float32", "the type in which the networks compute", legal="float32, bfloat16")
     center_input: bool = _field(False, "subtract the training data's mean from the encoder's input")
     data_bias: bool = _field(False, "start with the training data's mean as the decoder's output")

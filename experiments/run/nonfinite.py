@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from vae_jax import runs, training
+from vae_jax import data, runs, training
 from vae_jax.keys import example_keys
 
 from . import build
@@ -47,47 +47,52 @@ def write_repro(
     *,
     params: Any,
     noise_key: jax.Array,
-    images: np.ndarray,
-    data_mean: np.ndarray,
+    stored: Any,
+    constants: dict[str, np.ndarray],
     metadata: dict[str, Any],
 ) -> None:
     """Writes all that `replay` needs, as arrays: the parameters before the step, and what it was given."""
-    described = {name: metadata[name] for name in ("config", "event_shape")}
     arrays = {jax.tree_util.keystr(at): leaf for at, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    arrays |= {f"{_STORED}{number}": leaf for number, leaf in enumerate(jax.tree.leaves(stored))}
     np.savez(
         path,
         allow_pickle=False,
         step=np.int32(error.step),
         rows=error.rows,
-        images=images,
-        data_mean=data_mean,
         noise_key=jax.random.key_data(noise_key),
-        metadata=json.dumps(described),
+        metadata=json.dumps(metadata),
+        **constants,
         **arrays,
     )
 
 
+_STORED = "stored:"
+
+
 def replay(path: str | Path, *, trusted: Collection[str] = ()) -> Replayed:
     """Returns the step of a repro file, computed on one device; `trusted` is as for `runs.load`."""
-    with np.load(path, allow_pickle=False) as arrays:
-        stored = dict(arrays)
-    metadata = json.loads(str(stored["metadata"]))
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    metadata = json.loads(str(arrays["metadata"]))
     runs.check_trusted(metadata["config"], trusted, f"{path}")
-    config, event_shape = from_dict(metadata["config"]), tuple(metadata["event_shape"])
-    vae = runs.build_vae(to_dict(config)["model"], event_shape=event_shape, data_mean=stored["data_mean"])
+    config, contents = from_dict(metadata["config"]), data.Contents.from_json(metadata["contents"])
+    vae = runs.build_vae(to_dict(config)["model"], runs.Fitted.from_arrays(contents, arrays))
     template = jax.eval_shape(vae.init, jax.random.key(0))
-    params = jax.tree_util.tree_map_with_path(lambda at, leaf: stored[jax.tree_util.keystr(at)], template)
-    loss_fn = build.make_loss(config, vae, axis_name=None)
-    noise_key, images = jax.random.wrap_key_data(stored["noise_key"]), jnp.asarray(stored["images"])
-    step, rows = jnp.asarray(stored["step"]), jnp.asarray(stored["rows"])
+    params = jax.tree_util.tree_map_with_path(lambda at, leaf: arrays[jax.tree_util.keystr(at)], template)
+    leaves = [jnp.asarray(arrays[f"{_STORED}{number}"]) for number in range(contents.structure().num_leaves)]
+    stored = jax.tree.unflatten(contents.structure(), leaves)
+    view = data.view_of(contents, dtype=leaves[0].dtype, binarization=build.drawn(config))
+    loss_fn = build.make_loss(config, vae, view, axis_name=None)
+    noise_key = jax.random.wrap_key_data(arrays["noise_key"])
+    step, rows = jnp.asarray(arrays["step"]), jnp.asarray(arrays["rows"])
 
     @jax.jit
     def compute(params: Any) -> tuple[Any, ...]:
         keys = example_keys(noise_key, step, rows)
-        loss = lambda params: loss_fn(params, keys, images, step)[0]
+        loss = lambda params: loss_fn(params, keys, stored, step)[0]
         value, gradient = jax.value_and_grad(loss)(params)
-        one = lambda example: loss_fn(params, example[0][None], example[1][None], step)[0]
-        return value, optax.tree.norm(gradient), jax.lax.map(one, (jax.random.clone(keys), images))
+        one = lambda example: loss_fn(params, *jax.tree.map(lambda leaf: leaf[None], example), step)[0]
+        return value, optax.tree.norm(gradient), jax.lax.map(one, (jax.random.clone(keys), stored))
 
     loss, norm, losses = compute(params)
     return Replayed(float(loss), float(norm), losses)

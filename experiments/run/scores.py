@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import VAE, data, evaluation, parallel, runs, training
-from vae_jax.distributions import Binary
+from vae_jax.distributions import Binary, Joint
 
 from ..command import signals, watchdog
 from . import build
@@ -72,30 +72,53 @@ class Meaning(NamedTuple):
 
     Attributes:
       not_a_density: why it is no log-density; "" where it is one.
-      num_elements: of an event, where it is a log-probability, which has a meaning in bits per dimension; else None.
-      reason: why it has none.
+      num_elements: of an event, where nats have a meaning in bits per dimension; else None.
+      log_volume: of the unit in which p(x|z) is a density, 0 where it is a probability.
+      reason: why bits per dimension have no meaning, or what they are.
+      given: what log p(x) is conditional on; "" for nothing.
     """
 
     not_a_density: str
     num_elements: int | None
+    log_volume: float = 0.0
     reason: str = ""
+    given: str = ""
 
     def in_bits(self, nats: float) -> float:
         """Returns bits per dimension, of nats per example; NaN where they have no meaning."""
+        return self.error_in_bits(nats - self.log_volume)
+
+    def error_in_bits(self, nats: float) -> float:
+        """Returns a standard error in bits per dimension, of one in nats per example; NaN where there is none."""
         return math.nan if self.num_elements is None else nats / (self.num_elements * math.log(2))
+
+    @property
+    def remark(self) -> str:
+        """What a reader of log p(x) should know; "" for nothing."""
+        return "; ".join(filter(None, (self.not_a_density, self.given and f"log p(x|{self.given})")))
 
 
 def meaning(experiment: build.Experiment, params: Any) -> Meaning:
     """Returns what log p(x|z) of the test examples is."""
-    vae, images = experiment.vae, experiment.dataset.test.images
-    support = getattr(vae.decode(params, vae.prior(params).sample(jax.random.key(0))), "support", None)
-    if not getattr(support, "is_discrete", False):
-        return Meaning("", None, "log p(x|z) is a density, not a probability: its nats are those of a unit of x")
-    xs = experiment.observed("test", data.spread_rows(len(images), build.LOOKED_AT))
-    if isinstance(support, Binary) and not bool(jnp.all(support.is_exact(xs))):
-        grey = "not a density: x is grey, and a Bernoulli likelihood is a density of zeros and ones"
-        return Meaning(grey, None, grey)
-    return Meaning("", math.prod(experiment.dataset.event_shape))
+    vae, contents = experiment.vae, experiment.dataset.contents
+    given = ", ".join([*contents.condition, *["total"] * contents.sized])
+    _, at = vae.at(jax.tree.map(lambda leaf: leaf[0], experiment.observed("test", np.arange(1))))
+    p = at.decode(params, at.prior(params).sample(jax.random.key(0)))
+    supports = [getattr(part, "support", None) for part in (p.parts.values() if isinstance(p, Joint) else (p,))]
+    if contents.masked:
+        return Meaning("", None, reason="entries of x are missing, more in some examples than in others", given=given)
+    if not all(getattr(support, "is_discrete", False) for support in supports):
+        if experiment.view.log_volume:
+            reason = "of the density at each level, times the width of a level"
+            return Meaning("", contents.num_elements, experiment.view.log_volume, reason, given)
+        reason = "log p(x|z) is a density, not a probability: its nats are those of a unit of x"
+        return Meaning("", None, reason=reason, given=given)
+    if isinstance(supports[0], Binary) and not contents.is_table:
+        xs = experiment.observed("test", data.spread_rows(experiment.dataset.test.number, build.LOOKED_AT))
+        if not bool(jnp.all(supports[0].is_exact(xs[0] if contents.condition else xs))):
+            grey = "not a density: x is grey, and a Bernoulli likelihood is a density of zeros and ones"
+            return Meaning(grey, None, reason=grey, given=given)
+    return Meaning("", contents.num_elements, given=given)
 
 
 def params_sha256(params: Any) -> str:
@@ -108,7 +131,7 @@ def params_sha256(params: Any) -> str:
 
 def noise_keys(experiment: build.Experiment, split: str) -> jax.Array:
     """Returns the key of the evidence of every example of "validation" or "test"."""
-    number = len(getattr(experiment.dataset, split).images)
+    number = getattr(experiment.dataset, split).number
     return jax.random.split(build.purpose_key(experiment.key, _PURPOSES[split]), number)
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from vae_jax import data, parallel, training
+from vae_jax import parallel, training
 
 from . import build, nonfinite, scores
 from .config import Config, to_dict
@@ -20,15 +19,17 @@ class RunSteps:
         options, self._backend = config.training, config.parallel.backend
         self._config, self._experiment = config, experiment
         self._mesh = parallel.data_mesh()
-        self._images = experiment.dataset.train.images
-        self._streamed = isinstance(self._images, data.StreamedImages)
+        self._examples = experiment.dataset.train.examples
+        self._streamed = experiment.dataset.train.is_streamed
         if not self._streamed:
-            self._images = parallel.replicate(self._images, self._mesh)
+            self._examples = parallel.replicate(self._examples, self._mesh)
         self._key = parallel.replicate(build.purpose_key(experiment.key, build.TRAINING), self._mesh)
         self._optimizer = build.make_optimizer(options)
         steps = functools.partial(
             training.train_batches if self._streamed else training.train_steps,
-            loss_fn=build.make_loss(config, experiment.vae, axis_name=parallel.axis_name(self._backend)),
+            loss_fn=build.make_loss(
+                config, experiment.vae, experiment.view, axis_name=parallel.axis_name(self._backend)
+            ),
             optimizer=self._optimizer,
             average_decay=options.average_decay,
             microbatches=options.microbatches,
@@ -43,9 +44,9 @@ class RunSteps:
         )
         self.metadata = {
             "config": to_dict(config),
-            "event_shape": experiment.dataset.event_shape,
+            "contents": experiment.dataset.contents.to_json(),
         }
-        self.constants = {"data_mean": experiment.data_mean}
+        self.constants = experiment.fitted.to_arrays()
 
     def state_at(self, step: int, checkpoints: training.Checkpoints) -> training.TrainState:
         """That of a checkpoint; at step 0 that of a run that has not begun."""
@@ -66,10 +67,16 @@ class RunSteps:
 
     def write_repro(self, path: Path, error: training.NonFiniteError, params: Any) -> None:
         """What the step of an error was given, and the parameters before it."""
-        images = np.asarray(self._experiment.dataset.train.images[error.rows])
+        stored = self._experiment.dataset.train.rows(error.rows)
         _, noise_key = training.run_keys(build.purpose_key(self._experiment.key, build.TRAINING))
         nonfinite.write_repro(
-            path, error, params=params, noise_key=noise_key, images=images, **self.constants, metadata=self.metadata
+            path,
+            error,
+            params=params,
+            noise_key=noise_key,
+            stored=stored,
+            constants=self.constants,
+            metadata=self.metadata,
         )
 
     def train(self, state: training.TrainState, *, num_steps: int, **told: Any) -> training.TrainState:
@@ -78,7 +85,7 @@ class RunSteps:
         return training.run(
             state,
             self._key,
-            self._images,
+            self._examples,
             steps=self._steps,
             num_steps=num_steps,
             batch_size=options.batch_size,

@@ -143,7 +143,7 @@ def load(
         places = {"data_dir": data_dir, "data_path": data_path}
         experiment = build.build(stored.config, **places, **as_stored(folder))
     _check_data(folder, stored, experiment.fingerprint)
-    return stored.config, experiment
+    return experiment.config, experiment
 
 
 def check_trusted(folder: Path, config: Config, trusted: Collection[str]) -> None:
@@ -153,7 +153,7 @@ def check_trusted(folder: Path, config: Config, trusted: Collection[str]) -> Non
 
 
 def as_stored(folder: Path) -> dict[str, Any]:
-    """Returns what `build.build` takes from a run that exists: how its data are split, and their mean; {} for none.
+    """Returns what `build.build` takes from a run that exists: how data are split, what it took of them; {} for none.
 
     Raises:
       UserError: as `read_stored`.
@@ -165,7 +165,7 @@ def as_stored(folder: Path) -> dict[str, Any]:
         with user_errors(), runs.open_checkpoints(folder) as checkpoints:
             for step in checkpoints.steps():  # all have the same; damaged ones are for others to report
                 with contextlib.suppress(OSError, ValueError):
-                    found["data_mean"] = runs.stored_model(checkpoints, step).data_mean
+                    found["fitted"] = runs.stored_model(checkpoints, step).fitted
     return found
 
 

@@ -3,19 +3,28 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Key, UInt8
+from jaxtyping import Array, ArrayLike, Float, Key, Shaped, UInt8
 
+from ..distributions import Masked
 from ..keys import check_key, example_keys
+from .dataset import Split
 
 BINARIZATIONS = ("none", "fixed", "dynamic")
 _AT_ONCE = 10_000
 
 
 def unit_interval(image: ArrayLike) -> Float[Array, "..."]:
-    """Bytes 0…255 as floats in [0, 1]."""
-    values = _bytes(image)
+    """Returns bytes 0…255, or 16-bit numbers 0…65,535, as floats in [0, 1].
+
+    Raises:
+      ValueError: for another type.
+    """
+    values = jnp.asarray(image)
+    if values.dtype != jnp.uint16:
+        values = _bytes(values)
+    greatest = jnp.iinfo(values.dtype).max
     # A GPU divides to two units in the last place: white would be no probability.
-    return jnp.where(values == 255, 1.0, values.astype(jnp.float32) / 255)
+    return jnp.where(values == greatest, 1.0, values.astype(jnp.float32) / greatest)
 
 
 def binarize(key: Key[Array, ""], image: ArrayLike) -> Float[Array, "..."]:
@@ -34,12 +43,36 @@ def binarize(key: Key[Array, ""], image: ArrayLike) -> Float[Array, "..."]:
     return ((numbers < 257 * values.astype(jnp.uint32)) | (values == 255)).astype(jnp.float32)
 
 
-def binarize_once(key: Key[Array, ""], images: UInt8[np.ndarray, "n ..."]) -> UInt8[np.ndarray, "n ..."]:
+def numbers(stored: Shaped[ArrayLike, "*event"]) -> Float[Array, "*event"]:
+    """Returns stored pictures as numbers in [0, 1]: `unit_interval` of whole numbers, floats as they are."""
+    values = jnp.asarray(stored)
+    return values if jnp.issubdtype(values.dtype, jnp.floating) else unit_interval(values)
+
+
+def draw(key: Key[Array, ""], stored: Shaped[ArrayLike, "*event"]) -> Float[Array, "*event"]:
+    """Returns zeros and ones, with the numbers of ONE stored picture as their probabilities; `binarize` of bytes."""
+    if jnp.result_type(stored) == jnp.uint8:
+        return binarize(key, stored)
+    check_key(key)
+    return jax.random.bernoulli(key, numbers(stored)).astype(jnp.float32)
+
+
+def binarize_once(key: Key[Array, ""], images: Shaped[np.ndarray, "n ..."]) -> UInt8[np.ndarray, "n ..."]:
     """Fixed binarisation of a data set: one draw for each image, by its row, as bytes 0 and 255."""
-    draw = jax.jit(jax.vmap(lambda key, image: (255 * binarize(key, image)).astype(jnp.uint8)))
+    one = jax.jit(jax.vmap(lambda key, image: (255 * draw(key, image)).astype(jnp.uint8)))
     pieces = range(0, len(images), _AT_ONCE)
     rows = [np.arange(start, min(start + _AT_ONCE, len(images))) for start in pieces]
-    return np.concatenate([draw(example_keys(key, 0, jnp.asarray(r)), jnp.asarray(images[r])) for r in rows])
+    return np.concatenate([one(example_keys(key, 0, jnp.asarray(r)), jnp.asarray(images[r])) for r in rows])
+
+
+def binarize_split(key: Key[Array, ""], split: Split) -> Split:
+    """Returns a split of pictures, beside which c may be given, with `binarize_once` of them."""
+    pictures, *given = split.examples if isinstance(split.examples, tuple) else (split.examples,)
+    if isinstance(pictures, Masked):
+        drawn = Masked(binarize_once(key, np.where(pictures.observed, pictures.value, 0)), pictures.observed)
+    else:
+        drawn = binarize_once(key, pictures)
+    return split._replace(examples=(drawn, *given) if given else drawn)
 
 
 def _bytes(image: ArrayLike) -> UInt8[Array, "..."]:

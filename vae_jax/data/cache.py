@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .arrays import read_npz
+from .contents import pictures
 from .dataset import Dataset, Split
 
 _FORMAT = 1
@@ -38,8 +39,10 @@ def read_cache(file: Path, *, memory_limit: int) -> Dataset | None:
         arrays = read_npz(file, lambda names: [name for name in names if name != "about"], memory_limit=memory_limit)
         if about["sha256"] != _digest(arrays):
             return None
-        splits = [Split(arrays[f"{s}_images"], arrays.get(f"{s}_labels")) for s in _SPLITS]
-        return Dataset(about["name"], *splits) if all(_is_whole(split, splits[0]) for split in splits) else None
+        train, *held_out = (Split(arrays[f"{s}_images"], arrays.get(f"{s}_labels")) for s in _SPLITS)
+        if not all(_is_whole(split, train) for split in (train, *held_out)):
+            return None
+        return Dataset(about["name"], train, *held_out, contents=pictures(train.examples.shape[1:]))
     except Exception:  # the file may hold anything
         return None
 
@@ -49,14 +52,14 @@ def write_cache(file: Path, dataset: Dataset, folder: Path) -> None:
     arrays: dict[str, np.ndarray] = {}
     for name in _SPLITS:
         split = getattr(dataset, name)
-        arrays[f"{name}_images"] = split.images
+        arrays[f"{name}_images"] = split.examples
         if split.labels is not None:
             arrays[f"{name}_labels"] = split.labels
     about = {
         "name": dataset.name,
         "folder": os.path.relpath(folder, file.parent.parent),  # whose parent may be moved, or copied
         "fingerprint": fingerprint(folder),
-        "train_bytes": math.prod(dataset.train.images.shape),
+        "train_bytes": math.prod(dataset.train.examples.shape),
         "sha256": _digest(arrays),
     }
     partial = file.with_suffix(f".{os.getpid()}.partial")
@@ -80,7 +83,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _is_whole(split: Split, like: Split) -> bool:
     images, labels = split
-    if images.dtype != np.uint8 or len(images.shape) != 4 or images.shape[1:] != like.images.shape[1:]:
+    if images.dtype != np.uint8 or len(images.shape) != 4 or images.shape[1:] != like.examples.shape[1:]:
         return False
     if labels is None or like.labels is None:
         return labels is like.labels

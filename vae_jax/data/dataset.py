@@ -1,14 +1,16 @@
-"""Data sets: images as bytes, in memory or read when asked for."""
+"""Data sets: arrays as they are stored, in memory or read when asked for."""
 
 import hashlib
 import math
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
-from jaxtyping import Int, UInt8, UInt64
+from jaxtyping import Int, Shaped, UInt64
 
+from .contents import Contents
 from .splits import HELD_OUT, by_hash, by_position
 
 _READ_AT_ONCE = 1024
@@ -16,54 +18,58 @@ _MOST_THREADS = 16
 
 
 class DataError(ValueError):
-    """Files that are damaged, or that hold no images that are alike."""
+    """Files that are damaged, or that hold no examples that are alike."""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """One split of a set of images, on disk.
+    """One split of a data set, on disk or in memory.
 
-    `read` gives the images of `rows` as bytes, and their labels where there are any; it is called from many threads.
-    A source may have `identity(rows) -> bytes` too: without decoding them, what tells their contents from others, names
-    and sizes of files, say.
+    `read` returns the examples of `rows`, a pytree of arrays, and their labels where there are any; it is called from
+    many threads. A source may have `identity(rows) -> bytes` too: without decoding them, what tells their contents from
+    others, names and sizes of files, say; and `labels(rows)`, the labels without the examples.
     """
 
-    event_shape: tuple[int, ...]
+    contents: Contents
 
     def __len__(self) -> int: ...
 
-    def read(self, rows: np.ndarray) -> tuple[UInt8[np.ndarray, "n height width channels"], np.ndarray | None]: ...
+    def read(self, rows: np.ndarray) -> tuple[Any, np.ndarray | None]: ...
 
 
 @runtime_checkable
 class OwnSource(Source, Protocol):
-    """One split of one's own images; `hashes`, of each example, decide what is held out of it."""
+    """One split of one's own data; `hashes`, of each example, decide what is held out of it."""
 
     def hashes(self) -> UInt64[np.ndarray, " n"]: ...
 
 
-class StreamedImages:
-    """Images that are read when they are asked for; indexed by a slice, or by rows in an array of any shape.
+class Streamed:
+    """An array that is read when it is asked for; indexed by a slice, or by rows in an array of any shape.
 
-    It stands where an array of bytes [n, height, width, channels] does, for sets larger than memory.
+    It stands where an array [n, ...] does, for sets larger than memory: one leaf of the examples of a source.
     """
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, source: Source, rows: Int[np.ndarray, " n"]) -> None:
-        self._source, self._rows = source, rows
-        self.shape = (len(rows), *source.event_shape)
+    def __init__(self, source: Source, rows: Int[np.ndarray, " n"], leaf: int = 0) -> None:
+        self._source, self._rows, self._leaf = source, rows, leaf
+        example = self._leaf_of(source.read(rows[:1])[0])
+        self.shape, self.dtype = (len(rows), *example.shape[1:]), example.dtype
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: slice | np.ndarray) -> UInt8[np.ndarray, "..."]:
+    def __getitem__(self, index: slice | np.ndarray) -> Shaped[np.ndarray, "..."]:
         rows = self._rows[index]
-        images, _ = _read(self._source, rows.ravel())
-        return images.reshape(*rows.shape, *self.shape[1:])
+        examples, _ = _read(self._source, rows.ravel())
+        return self._leaf_of(examples).reshape(*rows.shape, *self.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that it would take in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def identity(self) -> bytes:
-        """Returns what tells the images' contents from others, as `Source` says, or else a hash of them all."""
+        """Returns what tells the contents from others, as `Source` says, or else a hash of them all."""
         if (identity := getattr(self._source, "identity", None)) is not None:
             return identity(self._rows)
         digest = hashlib.sha256()
@@ -71,25 +77,49 @@ class StreamedImages:
             digest.update(self[start : start + _READ_AT_ONCE].tobytes())
         return digest.digest()
 
+    def _leaf_of(self, examples: Any) -> np.ndarray:
+        return jax.tree.leaves(examples)[self._leaf]
+
 
 class Split(NamedTuple):
-    """Images as bytes [n, height, width, channels], and their labels (None where there are none, or streamed)."""
+    """Examples as stored, and their labels (None where there are none, or streamed).
 
-    images: UInt8[np.ndarray, "n height width channels"] | StreamedImages
+    Attributes:
+      examples: x [n, ...], bytes [n, height, width, channels] of pictures, numbers of any shape, a dict of columns; or
+        a pair (x, c) of a conditional data set. Any array may be `Streamed`, and any but c `distributions.Masked`.
+      labels: classes, int32.
+    """
+
+    examples: Any
     labels: Int[np.ndarray, " n"] | None
+
+    @property
+    def number(self) -> int:
+        """How many examples there are."""
+        return len(jax.tree.leaves(self.examples)[0])
+
+    @property
+    def is_streamed(self) -> bool:
+        return any(isinstance(leaf, Streamed) for leaf in jax.tree.leaves(self.examples))
+
+    def rows(self, rows: Int[np.ndarray, " rows"]) -> Any:
+        """Returns the examples of some rows."""
+        return jax.tree.map(lambda leaf: leaf[rows], self.examples)
 
 
 class Dataset(NamedTuple):
-    """The three splits of a named data set."""
+    """The three splits of a named data set, and what their examples are."""
 
     name: str
     train: Split
     validation: Split
     test: Split
+    contents: Contents
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.train.images.shape[1:]
+    def event_shape(self) -> Any:
+        """The shape of x."""
+        return self.contents.event_shape
 
 
 def assemble(
@@ -103,11 +133,11 @@ def assemble(
     """The data set of the sources "train" and, where they exist, "validation" and "test".
 
     A split without a source takes the fraction `held_out` of "train", by the `hashes` of its examples, or by a fixed
-    shuffle where there are none. Training images of more than `memory_limit` bytes are streamed; everything else is
+    shuffle where there are none. Training examples of more than `memory_limit` bytes are streamed; everything else is
     read here, once.
 
     Raises:
-      ValueError: for too few images, or held-out images that do not fit into memory.
+      ValueError: for too few examples, or held-out ones that do not fit into memory.
     """
     train = sources["train"]
     missing = [split for split in HELD_OUT if split not in sources]
@@ -120,31 +150,33 @@ def assemble(
         if divided is None:
             needed = f"at least {len(missing) + 1} are needed" if number <= len(missing) else "hold out less"
             raise ValueError(
-                f"{name} has {number} different training images: too few to hold out a fraction of {held_out} for "
+                f"{name} has {number} different training examples: too few to hold out a fraction of {held_out} for "
                 f"{' and for '.join(missing)} (data.held_out); {needed}"
             )
         rows |= {split: (train, chosen) for split, chosen in divided.items()}
 
-    def bytes_of(split: str) -> int:
-        return len(rows[split][1]) * math.prod(train.event_shape)
-
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(train.read(np.arange(1))[0]))
     for split in ("validation", "test"):
-        if bytes_of(split) > memory_limit:
+        if (size := len(rows[split][1]) * one) > memory_limit:
             raise ValueError(
-                f"the {split} images of {name} take {bytes_of(split) / 2**30:.1f} GiB, more than may be held in memory "
+                f"the {split} examples of {name} take {size / 2**30:.1f} GiB, more than may be held in memory "
                 f"({memory_limit / 2**30:.1f} GiB, data.memory_gb)"
             )
-    if bytes_of("train") > memory_limit:
-        first = Split(StreamedImages(*rows["train"]), None)
+    if len(rows["train"][1]) * one > memory_limit:
+        source, of_train = rows["train"]
+        structure = jax.tree.structure(source.read(of_train[:1])[0])
+        leaves = [Streamed(source, of_train, leaf) for leaf in range(structure.num_leaves)]
+        first = Split(jax.tree.unflatten(structure, leaves), None)
     else:
         first = Split(*_read(*rows["train"]))
-    return Dataset(name, first, Split(*_read(*rows["validation"])), Split(*_read(*rows["test"])))
+    return Dataset(name, first, Split(*_read(*rows["validation"])), Split(*_read(*rows["test"])), train.contents)
 
 
-def _read(source: Source, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The images and labels of `rows`, in order, decoded in threads."""
+def _read(source: Source, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
+    """The examples and labels of `rows`, in order, decoded in threads."""
     if not len(rows):
-        return np.zeros((0, *source.event_shape), np.uint8), None
+        examples, _ = source.read(np.arange(1))
+        return jax.tree.map(lambda leaf: leaf[:0], examples), None
     import grain  # takes 0.2 s, which sets that are in memory already need not spend
 
     pieces = np.array_split(rows, max(1, -(-len(rows) // _READ_AT_ONCE)))
@@ -152,5 +184,6 @@ def _read(source: Source, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | No
     threads = min(os.cpu_count() or 1, _MOST_THREADS)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     read = list(grain.MapDataset.source(pieces).map(source.read).to_iter_dataset(options))
-    images, labels = zip(*read, strict=True)
-    return np.concatenate(images), None if labels[0] is None else np.concatenate(labels)
+    examples, labels = zip(*read, strict=True)
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *examples)
+    return joined, None if labels[0] is None else np.concatenate(labels)

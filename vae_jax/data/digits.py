@@ -5,6 +5,7 @@ import importlib.resources
 
 import numpy as np
 
+from .contents import pictures
 from .dataset import Dataset, Split
 
 _NUM_CLASSES, _PER_CLASS, _PER_HELD_OUT_CLASS = 10, 500, 50
@@ -25,4 +26,4 @@ def digits_5k() -> Dataset:
     cuts = [_PER_CLASS - 2 * _PER_HELD_OUT_CLASS, _PER_CLASS - _PER_HELD_OUT_CLASS]
     parts = [np.concatenate(part) for part in zip(*(np.split(r, cuts) for r in rows), strict=True)]
     train, validation, test = (Split(images[part], labels[part]) for part in map(rng.permutation, parts))
-    return Dataset("digits_5k", train, validation, test)
+    return Dataset("digits_5k", train, validation, test, pictures((28, 28, 1)))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt64
 from PIL import Image
 
+from .contents import pictures
 from .dataset import DataError, OwnSource
 from .images import FORMATS, read_picture
 from .splits import name_hashes
@@ -79,7 +80,7 @@ class _Pictures:
         self._files, self._labels, self._size, self._channels = files, labels, size, channels
         self._names = [file.relative_to(root).as_posix() for file in files]
         self._first = files[0] if like is None else like._first
-        self.event_shape = self._read(self._first).shape if like is None else like.event_shape
+        self.contents = pictures(self._read(self._first).shape) if like is None else like.contents
 
     def __len__(self) -> int:
         return len(self._files)
@@ -103,9 +104,9 @@ class _Pictures:
 
     def _alike(self, file: Path) -> np.ndarray:
         array = self._read(file)
-        if array.shape != self.event_shape:
+        if array.shape != self.contents.event_shape:
             raise DataError(
-                f"{file} is {_described(array.shape)}, but {self._first} is {_described(self.event_shape)}; "
+                f"{file} is {_described(array.shape)}, but {self._first} is {_described(self.contents.event_shape)}; "
                 "data.image_size and data.channels make them alike"
             )
         return array

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
-from .dataset import Dataset, Split, StreamedImages
+from .dataset import Dataset, Split, Streamed
 
 _SPLITS = ("train", "validation", "test")
 
@@ -14,8 +15,9 @@ _SPLITS = ("train", "validation", "test")
 def fingerprint(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Returns for each split the number of examples, the shape and type of one, and a SHA-256, as JSON can hold it.
 
-    The SHA-256 is that of all images and labels in their order; of streamed images, which are not decoded for it, that
+    The SHA-256 is that of all examples and labels in their order; of streamed ones, which are not decoded for it, that
     of a hash of each row of an array, of the name and size of each picture, or of a TFDS data set's name and version.
+    Where an example is several arrays, a table's columns for one, shape and type are lists.
     """
     return {name: _of(getattr(dataset, name)) for name in _SPLITS}
 
@@ -39,10 +41,12 @@ def fingerprint_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def _of(split: Split) -> dict[str, Any]:
-    images, labels = split
+    leaves = jax.tree.leaves(split.examples)
     digest = hashlib.sha256()
-    digest.update(images.identity() if isinstance(images, StreamedImages) else np.ascontiguousarray(images).data)
-    if labels is not None:
-        digest.update(labels.astype("<i8").tobytes())
-    about = {"examples": len(images), "shape": list(images.shape[1:]), "dtype": str(images.dtype)}
-    return {**about, "sha256": digest.hexdigest()}
+    for leaf in leaves:
+        digest.update(leaf.identity() if isinstance(leaf, Streamed) else np.ascontiguousarray(leaf).data)
+    if split.labels is not None:
+        digest.update(split.labels.astype("<i8").tobytes())
+    shapes, dtypes = [list(leaf.shape[1:]) for leaf in leaves], [str(leaf.dtype) for leaf in leaves]
+    about = {"shape": shapes[0], "dtype": dtypes[0]} if len(leaves) == 1 else {"shape": shapes, "dtype": dtypes}
+    return {"examples": split.number, **about, "sha256": digest.hexdigest()}

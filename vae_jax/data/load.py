@@ -1,11 +1,13 @@
 """A data set by its name or its path."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..names import check_name
 from .cache import cache_file, read_cache, write_cache
-from .dataset import Dataset, StreamedImages, assemble
+from .conditions import with_condition
+from .dataset import Dataset, assemble
 from .digits import digits_5k
 from .splits import SPLIT_RULES
 
@@ -21,30 +23,61 @@ def load(
     held_out: float = 0.1,
     memory_gb: float = 2.0,
     split_rule: str = "content",
+    condition: Sequence[str] = (),
 ) -> Dataset:
-    """The data set called `name`, or of the images at `path`: bytes [n, height, width, channels] in three splits.
+    """Returns the data set called `name`, or of the data at `path`, in three splits.
+
+    Pictures are bytes [n, height, width, channels], and other arrays what they are, as `Dataset.contents` says.
 
     Args:
       name: "digits_5k", which needs no files; or any data set of images that TFDS has, as "mnist" or
         "emnist/balanced". mnist, fashion_mnist, kmnist, emnist, binarized_mnist and cifar10 are prepared without
         TensorFlow.
-      path: one's own images: an .npy or .npz file, or a folder (docs/data.md); the set is then called by its path.
+      path: one's own data: an .npy, .npz or .csv file, or a folder of pictures (docs/data.md); the set is then called
+        by its path.
       data_dir: where TFDS keeps what is prepared; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
       manual_dir: a folder of the raw files, for machines that reach no network.
       image_size: (height, width) to crop, centred, and resample to.
       channels: 1 for grey, 3 for colour; as they are by default.
       held_out: the fraction of the training images that validation takes, and test too, where the source has no such
         split: of a data set of TFDS by a fixed shuffle, of one's own images as `split_rule` says.
-      memory_gb: training images of more GiB are streamed: read from disk as they are needed (`StreamedImages`). An
+      memory_gb: training examples of more GiB are streamed: read from disk as they are needed (`Streamed`). An
         .npz file, which cannot be streamed, is refused.
       split_rule: "content": an image of one's own is held out by a hash of its file's name or its array's row, so that
         images that are added move none from train to test, and equal rows are in one split. "position": by a fixed
         shuffle of all, as earlier versions did.
+      condition: what is given beside x: "label", columns of a table, and for counts "size", their total.
 
     Raises:
       FileNotFoundError: for files that are neither there nor to be had, naming them.
-      ValueError: for an unknown name, damaged files, or images that are not alike.
+      ValueError: for an unknown name, damaged files, or examples that are not alike.
     """
+    dataset = _load(
+        name,
+        path=path,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+        image_size=image_size,
+        channels=channels,
+        held_out=held_out,
+        memory_gb=memory_gb,
+        split_rule=split_rule,
+    )
+    return with_condition(dataset, condition) if condition else dataset
+
+
+def _load(
+    name: str,
+    *,
+    path: str | Path | None,
+    data_dir: str | Path | None,
+    manual_dir: str | Path | None,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    held_out: float,
+    memory_gb: float,
+    split_rule: str,
+) -> Dataset:
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
     limit = int(memory_gb * 2**30)
     if path is not None:
@@ -72,6 +105,6 @@ def load(
     manual = None if manual_dir is None else Path(manual_dir).expanduser()
     version, sources = prepared_sources(name, data_dir=folder, manual_dir=manual, size=size, channels=channels)
     dataset = assemble(name, sources, held_out=held_out, memory_limit=limit)
-    if not isinstance(dataset.train.images, StreamedImages):
+    if not dataset.train.is_streamed:
         write_cache(cache, dataset, version)
     return dataset

@@ -19,6 +19,7 @@ from tensorflow_datasets.core.registered import DatasetNotFoundError
 
 from ..names import nearest
 from .builders import BUILDERS
+from .contents import pictures
 from .dataset import DataError, Source
 from .images import black_and_white, fit_all, to_bytes
 from .order import spread_rows
@@ -85,7 +86,9 @@ class _PreparedSplit:
         looked_at = spread_rows(len(self), _LOOKED_AT)
         self._binary = False
         self._binary = black_and_white(np.stack([np.max(r[feature]) for r in self._get(looked_at)]))
-        self.event_shape = self.read(looked_at[:1])[0].shape[1:]
+        self._shape: tuple[int, ...] | None = None
+        self._shape = self.read(looked_at[:1])[0].shape[1:]
+        self.contents = pictures(self._shape)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -102,9 +105,9 @@ class _PreparedSplit:
 
     def _image(self, values: np.ndarray) -> np.ndarray:
         (image,) = fit_all(to_bytes(values[None], binary=self._binary), size=self._size, channels=self._channels)
-        if image.shape != getattr(self, "event_shape", image.shape):
+        if self._shape not in (None, image.shape):
             raise DataError(
-                f"{self._folder} holds images of {list(image.shape)} and of {list(self.event_shape)}; data.image_size "
+                f"{self._folder} holds images of {list(image.shape)} and of {list(self._shape or ())}; data.image_size "
                 "and data.channels make them alike"
             )
         return image

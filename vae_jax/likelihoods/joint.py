@@ -14,7 +14,7 @@ from ..parts import Family, Shape, part
 
 
 @part
-def joint(families: Mapping[str, Family] | None = None) -> Family:
+def joint(families: Mapping[str, Any] | None = None) -> Family:
     """Returns p(x|z) = Π_j p_j(x_j|z) over a dict of columns x_j, a `Joint`, each column with a family of its own.
 
     A column may be `Masked`. The network puts out the numbers of all columns as one vector, in the order of the names.

@@ -93,7 +93,7 @@ def run(
       state: where to start; donated.
       key: the run's key, for the batch order and all noise.
       data: a pytree of arrays [N, ...] on the devices of `steps`; or, for `batched` ones, anything that is indexed by
-        rows, `StreamedImages` for one, of which each chunk's batches are read while the chunk before is computed.
+        rows, `Streamed` for one, of which each chunk's batches are read while the chunk before is computed.
       steps: from `parallel.data_parallel`; of `train_steps`, or `batched` and of `train_batches`.
       num_steps: where to stop.
       batch_size: examples in a step's batch, over all devices.

@@ -18,7 +18,7 @@ class Outputs:
     Attributes:
       shapes: their shape, or their shapes by name.
       zeros: names of those that start as 0 for every input.
-      mean: of the data, of the event's shape (a dict where that is one), at which the network should start; None for anywhere.
+      mean: of the data, of the event's shape or a dict, at which the network should start; None for anywhere.
       bias: mean -> numbers at which the mean of p(x|z) is that.
     """
 
