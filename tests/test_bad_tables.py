@@ -12,7 +12,7 @@ def of(kind, *levels):
 
 # The column y, its schema, and what is said of it; x is in the table too.
 BAD_ENTRIES = {
-    "no number": ("1 b 2", of("real"), r"row 1 \(line 3\), column 'y': 'b' is no number"),
+    "no number": ("1 1 b", of("real"), r"row 2 \(line 4\), column 'y': 'b' is no number"),
     "a number of Python": ("1 2 1_0", of("real"), r"row 2 \(line 4\), column 'y': '1_0' is no number"),
     "not a number": ("1 -nan 2", of("real"), r"row 1 .*'-nan' is no number"),
     "infinite": ("1 inf 2", of("real"), r"row 1 \(line 3\), column 'y': 'inf' is infinite"),
@@ -25,6 +25,7 @@ BAD_ENTRIES = {
     "a large count": ("1 2 2147483648", of("count"), r"'2147483648' is no count, a whole number from 0 to 2147483647"),
     "a count in words": ("1 2 two", of("count"), r"row 2 .*'two' is no count"),
     "neither of two": ("0 1 2", of("binary"), r"row 2 \(line 4\), column 'y': '2' is neither 0 nor 1, .* 3 different"),
+    "neither of two behind a hole": ("? 2 2", of("binary"), r"row 1 .*'2' is neither 0 nor 1"),
     "one text of two": ("a a a", of("binary"), r"row 0 .*'a' is neither 0 nor 1, and .* 1 different"),
     "neither level": ("n y m", of("binary", "n", "y"), r"row 2 .*'m' is none of the 2 levels in the schema"),
     "no level": ("mild sever mild", of("category", "mild", "severe"), r"row 1 .*'sever' is none.* mean 'severe'\?"),

@@ -44,10 +44,11 @@ def test_the_text_of_a_schema_reads_back_as_its_columns(read):
 
 
 def test_the_text_of_a_schema_has_a_line_for_each_column():
-    columns = [Column("age", "real"), Column("ü", "ordinal", ("a", "b"), True)]
+    columns = [Column("age", "real"), Column("c", "condition", (), True), Column("ü", "ordinal", ("a", "b"), True)]
     assert schema.schema_text(columns).split("\n") == [
         "{",
         '  "age": "real",',
+        '  "c": "condition",',
         '  "ü": {"kind": "ordinal", "levels": ["a", "b"], "condition": true}',
         "}",
         "",

@@ -74,6 +74,7 @@ VALUES = {
     "two texts": ("binary", "yes no no", [1, 0, 0], np.float32),
     "two whole numbers": ("binary", "10 9 9", [1, 0, 0], np.float32),
     "two texts in the order given": ({"kind": "binary", "levels": ["yes", "no"]}, "yes no no", [0, 1, 1], np.float32),
+    "ones and zeros": ({"kind": "binary", "levels": ["1", "0"]}, "1 0 0", [0, 1, 1], np.float32),
     "categories": ("category", "b c a", [1, 2, 0], np.int32),
     "numbered categories": ("category", "10 9 -1", [2, 1, 0], np.int32),
     "categories in the order given": ({"kind": "category", "levels": ["c", "b", "d"]}, "b c b", [1, 0, 1], np.int32),
@@ -95,6 +96,7 @@ def test_labels_are_coded_by_value_or_in_alphabetical_order_and_not_modelled(tmp
     table = read(tmp_path, {"x": X[:3], "y": ["10", "9", "9"]}, {"y": "label"})
     assert (table.labels.tolist(), list(table.values), table.columns[1].levels) == ([1, 0, 0], ["x"], ("9", "10"))
     assert read(tmp_path, {"x": X[:3], "y": ["b", "9", "a"]}, {"y": "label"}).labels.tolist() == [2, 0, 1]
+    assert read(tmp_path, {"x": X[:3], "y": ["a", "a", "a"]}, {"y": "label"}).labels.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("text", ["", "NA", "na", "NaN", "nan", "N/A", "null", "NULL", "None", "none", "?", "  "])
@@ -107,12 +109,19 @@ def test_a_missing_entry_masks_every_modelled_column_with_zeros_stored(tmp_path,
     assert table.missing == {"x": 0, "y": 1}
 
 
-@pytest.mark.parametrize("kind", ["real", "positive", "count", "binary"])
-def test_zero_is_stored_where_a_number_is_missing(tmp_path, kind):
-    value = read(
-        tmp_path, {"x": X[:3], "y": ["1", "0" if kind in ("count", "binary") else "7", "NA"]}, {"y": kind}
-    ).values["y"]
-    assert value.value[2] == 0
+@pytest.mark.parametrize(
+    ("kind", "texts", "exact"),
+    [
+        ("real", "NA 1 7", [0, 1, 7]),
+        ("positive", "NA 1 7", [0, 1, 7]),
+        ("count", "NA 1 7", [0, 1, 7]),
+        ("binary", "NA 1 1.0", [0, 1, 1]),
+        ("category", "NA b a", [0, 1, 0]),
+        ("ordinal", "NA 10 9", [0, 1, 0]),
+    ],
+)
+def test_a_missing_entry_changes_no_other_and_has_zero_stored(tmp_path, kind, texts, exact):
+    assert read(tmp_path, {"x": X[:3], "y": texts.split()}, {"y": kind}).values["y"].value.tolist() == exact
 
 
 def test_no_column_is_masked_where_nothing_modelled_is_missing(tmp_path):
@@ -162,6 +171,7 @@ UNSEEN = {
     "a category": ("a b a b c", "category", r"row 4 \(line 6\), column 'y': the level 'c' is in no row of the"),
     "an ordinal level": ("1 3 3 2 1", "ordinal", r"row 3 \(line 5\), column 'y': the level '2'"),
     "a category beside a hole": ("b c NA a c", "category", r"row 3 \(line 5\), column 'y': the level 'a'"),
+    "a category behind a hole": ("b c b NA a", "category", r"row 4 \(line 6\), column 'y': the level 'a'"),
     "a binary condition": ("0 0 0 0 1", "condition", r"row 4 \(line 6\), column 'y': the level '1'"),
     "a condition of texts": ("a b a c b", "condition", r"row 3 \(line 5\), column 'y': the level 'c'"),
 }
