@@ -105,7 +105,7 @@ def main(config: Config) -> None:
             print(f"{folder} holds a finished run of this config; nothing to do")
         return
     if first:
-        print(*about, sep="\n", flush=True)
+        print(*experiment.dataset.notes, *about, sep="\n", flush=True)
     claim = workdir.claimed(folder, config, experiment.fingerprint) if first else contextlib.nullcontext()
     with claim as claimed:
         parallel.wait_for_all("claimed")

@@ -132,7 +132,7 @@ def _of_data(fitted: Fitted, center_input: bool | None, data_bias: bool | None) 
 
 
 def _preprocess(variable: data.Variable, moments: data.Moments | None) -> Any:
-    if variable.levels:
+    if variable.kind in ("category", "ordinal"):
         return preprocess.one_hot(len(variable.levels))
     if moments is None or moments.input_mean is None:
         return None
@@ -156,7 +156,7 @@ def _likelihood(likelihood: Any, contents: data.Contents) -> Any:
 
 
 def _family(variable: data.Variable) -> Any:
-    if variable.levels:
+    if variable.kind in ("category", "ordinal"):
         return getattr(likelihoods, _FAMILIES[variable.kind])(len(variable.levels))
     return expressions.make(_FAMILIES[variable.kind], likelihoods.LIKELIHOODS)
 

@@ -58,8 +58,8 @@ def column_fits(experiment: build.Experiment, params: Any, keys: jax.Array, exam
     for name, variable in contents.x.items():
         value, observed = _parts(x[name])
         found = np.asarray(expected[name], np.float64)
-        is_class = bool(variable.levels) or variable.kind == "binary"
-        best = found.argmax(-1) if variable.levels else np.rint(found) if is_class else found
+        is_class = variable.kind in ("binary", "category", "ordinal")
+        best = np.rint(found) if variable.kind == "binary" else found.argmax(-1) if is_class else found
         error = (value != best).astype(float) if is_class else value - best
         fits[name] = ColumnFit(np.asarray(log_probs[name])[observed], error[observed], is_class)
     return fits

@@ -63,6 +63,7 @@ def build(
     data_dir: str | None,
     data_path: str | None = None,
     split_rule: str = "content",
+    schema: dict[str, Any] | None = None,
     fitted: runs.Fitted | None = None,
 ) -> Experiment:
     """Loads the data and builds the model.
@@ -72,6 +73,7 @@ def build(
       data_dir: where TFDS keeps its data sets.
       data_path: where the data of `config.data.path` now are.
       split_rule: how one's own data are divided, as by `data.load`.
+      schema: what the columns of a table are, as the run has it; by default as `config.data.schema` says.
       fitted: what the run has taken from its training data; by default it is computed.
 
     Raises:
@@ -87,8 +89,11 @@ def build(
             f"{config.data.name}, which --data_dir or data.manual_dir may find; one's own data are --config.data.path"
         )
     options |= {"path": data_path or options["path"], "condition": names(condition)}
+    options["schema"] = schema or options["schema"]
     dataset = data.load(**options, data_dir=data_dir, split_rule=split_rule)
     about = {"split_rule": None if config.data.path is None else split_rule, **data.fingerprint(dataset)}
+    if dataset.schema is not None:
+        about["schema"] = dataset.schema
     config = _resolved(config, dataset.contents)
     if config.evaluation.num_examples is not None:
         validation, test = (_spread(s, config.evaluation.num_examples) for s in (dataset.validation, dataset.test))

@@ -30,7 +30,8 @@ class Data:
     name: str = _field(
         "digits_5k",
         "the data set",
-        legal="digits_5k, mnist, fashion_mnist, kmnist, emnist/…, binarized_mnist, cifar10, or another of TFDS",
+        legal="digits_5k, wine, synthetic_cells, mnist, fashion_mnist, kmnist, emnist/…, binarized_mnist, cifar10, or another "
+        "of TFDS",
     )
     path: str | None = _field(
         None, "your own data, in place of a data set", legal="an .npy, .npz or .csv file, or a folder of pictures"
@@ -39,6 +40,7 @@ class Data:
     condition: str | None = _field(
         None, "what is given to the model beside x, joined by commas", legal="label, size, columns of a table"
     )
+    missing: float = _field(0.0, "the fraction of the entries of x that are hidden, at random", legal="below 1")
     manual_dir: str | None = _field(None, "raw files, in place of a download", legal="a folder")
     binarization: str = _field(
         "auto",
@@ -246,6 +248,7 @@ def validate(config: Config) -> None:
 
 _AT_LEAST = {
     "seed": 0,
+    "data.missing": 0,
     "data.image_size": 1,
     "model.latent_dim": 1,
     "loss.num_samples": 1,

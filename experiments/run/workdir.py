@@ -160,7 +160,8 @@ def as_stored(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CONFIG).exists():
         return {}
-    found: dict[str, Any] = {"split_rule": read_stored(folder).split_rule}
+    stored = read_stored(folder)
+    found: dict[str, Any] = {"split_rule": stored.split_rule, "schema": (stored.fingerprint or {}).get("schema")}
     if (folder / CHECKPOINTS).is_dir():
         with user_errors(), runs.open_checkpoints(folder) as checkpoints:
             for step in checkpoints.steps():  # all have the same; damaged ones are for others to report

@@ -82,7 +82,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _is_whole(split: Split, like: Split) -> bool:
-    images, labels = split
+    images, labels = split.examples, split.labels
     if images.dtype != np.uint8 or len(images.shape) != 4 or images.shape[1:] != like.examples.shape[1:]:
         return False
     if labels is None or like.labels is None:

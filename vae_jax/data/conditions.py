@@ -1,6 +1,7 @@
 """Side information: what is given to a model beside x."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,24 +10,21 @@ from .contents import Variable
 from .dataset import DataError, Dataset, Split
 
 LABEL, SIZE = "label", "size"
+_SPLITS = ("train", "validation", "test")
 
 
 def with_condition(dataset: Dataset, names: Sequence[str]) -> Dataset:
     """Returns a data set whose examples are pairs (x, c), c a dict of what is given beside x.
 
     Args:
-      dataset: whose examples are x alone, one array.
-      names: "label", the class of each example; "size", for counts, their total, which is no part of the stored c.
+      dataset: whose examples are x, or pairs already.
+      names: covariates of the data set; "label", the class of each example; "size", for counts, their total, which is
+        no part of the stored c.
 
     Raises:
-      ValueError: for another name, labels that there are none of, or a total of other data than counts.
+      ValueError: for another name, labels that there are none of, a category that no training example has, numbers that
+        are missing, or a total of other data than counts.
     """
-    for name in names:
-        if name not in (LABEL, SIZE):
-            raise ValueError(
-                f"data.condition={name!r}: the examples of {dataset.name} have no column of that name; label and size "
-                f"can be given{nearest(name, (LABEL, SIZE))}"
-            )
     contents = dataset.contents
     if SIZE in names:
         if not isinstance(contents.x, Variable) or contents.x.kind != "count" or contents.masked:
@@ -35,24 +33,54 @@ def with_condition(dataset: Dataset, names: Sequence[str]) -> Dataset:
                 f"numbers from 0 on, of which none is missing; {dataset.name} holds none"
             )
         dataset = dataset._replace(contents=contents._replace(sized=True))
-    return _with_label(dataset) if LABEL in names else dataset
+    for name in names:
+        if name != SIZE:
+            dataset = _with(dataset, name)
+    return dataset
 
 
-def _with_label(dataset: Dataset) -> Dataset:
-    splits = (dataset.train, dataset.validation, dataset.test)
-    labels = [split.labels for split in splits if split.labels is not None]
-    if len(labels) < len(splits):
+def _with(dataset: Dataset, name: str) -> Dataset:
+    splits = {split: getattr(dataset, split) for split in _SPLITS}
+    if name == LABEL and name not in dataset.covariates:
+        values = _labels(dataset)
+        number = 1 + max(int(of.max()) for of in values.values())
+        variable = Variable("category", (), tuple(map(str, range(number))))
+    elif name in dataset.covariates:
+        values, variable = {split: of.covariates[name] for split, of in splits.items()}, dataset.covariates[name]
+    else:
+        legal = (*dataset.covariates, LABEL, SIZE)
+        raise ValueError(
+            f"data.condition={name!r}: {dataset.name} has nothing of that name beside x.{nearest(name, legal)} There "
+            f"are: {', '.join(legal)}"
+        )
+    for split, of in values.items():
+        _check(f"{dataset.name}: row {{row}} of the {split} split", name, variable, of, values["train"])
+    contents = dataset.contents._replace(condition={**dataset.contents.condition, name: variable})
+    pairs = {split: _paired(of, name, values[split], bool(dataset.contents.condition)) for split, of in splits.items()}
+    return dataset._replace(contents=contents, **pairs)
+
+
+def _labels(dataset: Dataset) -> dict[str, np.ndarray]:
+    found = {split: getattr(dataset, split).labels for split in _SPLITS}
+    if any(of is None for of in found.values()):
         why = ", or they are streamed: raise data.memory_gb" if dataset.train.is_streamed else ""
         raise ValueError(f"data.condition='label': the examples of {dataset.name} have no labels{why}")
-    number = 1 + max(int(of.max()) for of in labels)
-    seen = np.bincount(labels[0], minlength=number) > 0
-    for name, of in zip(("validation", "test"), labels[1:], strict=True):
-        for row, label in enumerate(of):
-            if not seen[label]:
-                raise DataError(
-                    f"{dataset.name}: row {row} of the {name} split has the label {label}, which no training example "
-                    "has: nothing can be learned of it. Leave such rows out, or data.condition"
-                )
-    condition = {LABEL: Variable("category", (), tuple(map(str, range(number))))}
-    train, validation, test = (Split((split.examples, {LABEL: split.labels}), split.labels) for split in splits)
-    return Dataset(dataset.name, train, validation, test, dataset.contents._replace(condition=condition))
+    return found
+
+
+def _check(where: str, name: str, variable: Variable, values: np.ndarray, train: np.ndarray) -> None:
+    if variable.kind == "category":
+        seen = np.bincount(train, minlength=len(variable.levels)) > 0
+        for row in np.flatnonzero(~seen[values])[:1].tolist():
+            raise DataError(
+                f"{where.format(row=row)} has the {name} {variable.levels[values[row]]!r}, which no training example "
+                "has: nothing can be learned of it. Leave such rows out"
+            )
+    for row in np.flatnonzero(~np.isfinite(values))[:1].tolist():
+        raise DataError(f"{where.format(row=row)} has a {name} of {values[row]}: what is given must be known")
+
+
+def _paired(split: Split, name: str, values: np.ndarray, is_pair: bool) -> Split:
+    x, c = split.examples if is_pair else (split.examples, {})
+    pair: Any = (x, {**c, name: values})
+    return split._replace(examples=pair)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, Shaped, UInt64
 
-from .contents import Contents
+from .contents import Contents, Variable
 from .splits import HELD_OUT, by_hash, by_position
 
 _READ_AT_ONCE = 1024
@@ -26,8 +26,14 @@ class Source(Protocol):
     """One split of a data set, on disk or in memory.
 
     `read` returns the examples of `rows`, a pytree of arrays, and their labels where there are any; it is called from
-    many threads. A source may have `identity(rows) -> bytes` too: without decoding them, what tells their contents from
-    others, names and sizes of files, say; and `labels(rows)`, the labels without the examples.
+    many threads. A source may have more:
+
+    - `identity(rows) -> bytes`: without decoding them, what tells their contents from others, names and sizes of files,
+      say;
+    - `labels(rows)`: the labels without the examples;
+    - `covariates`: by name, what is known beside x of every example, a `Variable` and an array [n];
+    - `notes`: lines about how the file was read, and `schema`, what each column of a table is;
+    - `check_split(train rows, held-out rows)`, which raises where the one cannot be learned from the other.
     """
 
     contents: Contents
@@ -88,10 +94,12 @@ class Split(NamedTuple):
       examples: x [n, ...], bytes [n, height, width, channels] of pictures, numbers of any shape, a dict of columns; or
         a pair (x, c) of a conditional data set. Any array may be `Streamed`, and any but c `distributions.Masked`.
       labels: classes, int32.
+      covariates: what is known beside x and labels, by name, and may be given to a model.
     """
 
     examples: Any
     labels: Int[np.ndarray, " n"] | None
+    covariates: Mapping[str, np.ndarray] = {}
 
     @property
     def number(self) -> int:
@@ -108,13 +116,25 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """The three splits of a named data set, and what their examples are."""
+    """The three splits of a named data set, and what their examples are.
+
+    Attributes:
+      name: of the data set, or the path of one's own.
+      train, validation, test: the splits.
+      contents: what one example is.
+      covariates: what the covariates of the splits are.
+      notes: lines about how the data were read, for whoever asked for them.
+      schema: of a table, what each column of its file is, as `data.load` takes it.
+    """
 
     name: str
     train: Split
     validation: Split
     test: Split
     contents: Contents
+    covariates: Mapping[str, Variable] = {}
+    notes: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = None
 
     @property
     def event_shape(self) -> Any:
@@ -155,6 +175,8 @@ def assemble(
             )
         rows |= {split: (train, chosen) for split, chosen in divided.items()}
 
+    if (check_split := getattr(train, "check_split", None)) is not None:
+        check_split(rows["train"][1], np.concatenate([rows[split][1] for split in HELD_OUT]))
     one = sum(leaf.nbytes for leaf in jax.tree.leaves(train.read(np.arange(1))[0]))
     for split in ("validation", "test"):
         if (size := len(rows[split][1]) * one) > memory_limit:
@@ -166,10 +188,33 @@ def assemble(
         source, of_train = rows["train"]
         structure = jax.tree.structure(source.read(of_train[:1])[0])
         leaves = [Streamed(source, of_train, leaf) for leaf in range(structure.num_leaves)]
-        first = Split(jax.tree.unflatten(structure, leaves), None)
+        labels = getattr(source, "labels", lambda rows: None)(of_train)
+        first = Split(jax.tree.unflatten(structure, leaves), labels, _covariates(source, of_train))
     else:
-        first = Split(*_read(*rows["train"]))
-    return Dataset(name, first, Split(*_read(*rows["validation"])), Split(*_read(*rows["test"])), train.contents)
+        first = _split(*rows["train"])
+    known = {name: variable for name, (variable, _) in _known(train).items()}
+    return Dataset(
+        name,
+        first,
+        _split(*rows["validation"]),
+        _split(*rows["test"]),
+        train.contents,
+        known,
+        tuple(getattr(train, "notes", ())),
+        getattr(train, "schema", None),
+    )
+
+
+def _known(source: Source) -> Mapping[str, tuple[Variable, np.ndarray]]:
+    return getattr(source, "covariates", {})
+
+
+def _covariates(source: Source, rows: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[rows] for name, (_, values) in _known(source).items()}
+
+
+def _split(source: Source, rows: np.ndarray) -> Split:
+    return Split(*_read(source, rows), _covariates(source, rows))
 
 
 def _read(source: Source, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:

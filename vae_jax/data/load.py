@@ -1,14 +1,17 @@
 """A data set by its name or its path."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..names import check_name
 from .cache import cache_file, read_cache, write_cache
 from .conditions import with_condition
 from .dataset import Dataset, assemble
 from .digits import digits_5k
+from .embedded import EMBEDDED
+from .missing import with_holes
 from .splits import SPLIT_RULES
 
 
@@ -23,16 +26,18 @@ def load(
     held_out: float = 0.1,
     memory_gb: float = 2.0,
     split_rule: str = "content",
+    schema: str | Path | Mapping[str, Any] | None = None,
     condition: Sequence[str] = (),
+    missing: float = 0.0,
 ) -> Dataset:
     """Returns the data set called `name`, or of the data at `path`, in three splits.
 
     Pictures are bytes [n, height, width, channels], and other arrays what they are, as `Dataset.contents` says.
 
     Args:
-      name: "digits_5k", which needs no files; or any data set of images that TFDS has, as "mnist" or
-        "emnist/balanced". mnist, fashion_mnist, kmnist, emnist, binarized_mnist and cifar10 are prepared without
-        TensorFlow.
+      name: "digits_5k", "wine" or "synthetic_cells", which need no files; or any data set of images that TFDS has, as
+        "mnist" or "emnist/balanced". mnist, fashion_mnist, kmnist, emnist, binarized_mnist and cifar10 are prepared
+        without TensorFlow.
       path: one's own data: an .npy, .npz or .csv file, or a folder of pictures (docs/data.md); the set is then called
         by its path.
       data_dir: where TFDS keeps what is prepared; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
@@ -46,7 +51,10 @@ def load(
       split_rule: "content": an image of one's own is held out by a hash of its file's name or its array's row, so that
         images that are added move none from train to test, and equal rows are in one split. "position": by a fixed
         shuffle of all, as earlier versions did.
-      condition: what is given beside x: "label", columns of a table, and for counts "size", their total.
+      schema: what the columns of a .csv file are: a JSON file, or what it holds (docs/data.md); None guesses.
+      condition: what is given beside x: "label", columns of a table or other covariates, and for counts "size", their
+        total.
+      missing: the fraction of the entries of x that are hidden, at random: to see how well they are imputed.
 
     Raises:
       FileNotFoundError: for files that are neither there nor to be had, naming them.
@@ -62,8 +70,12 @@ def load(
         held_out=held_out,
         memory_gb=memory_gb,
         split_rule=split_rule,
+        schema=schema,
+        condition=condition,
     )
-    return with_condition(dataset, condition) if condition else dataset
+    is_table = path is not None and dataset.contents.is_table
+    dataset = dataset if is_table else with_condition(dataset, condition)
+    return with_holes(dataset, missing) if missing else dataset
 
 
 def _load(
@@ -77,6 +89,8 @@ def _load(
     held_out: float,
     memory_gb: float,
     split_rule: str,
+    schema: str | Path | Mapping[str, Any] | None,
+    condition: Sequence[str],
 ) -> Dataset:
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
     limit = int(memory_gb * 2**30)
@@ -88,9 +102,17 @@ def _load(
                 f"data.manual_dir {manual_dir} is for raw files of a named data set; data.path {path} is set"
             )
         check_name(split_rule, "split_rule", SPLIT_RULES)
-        sources = own_sources(path, size=size, channels=channels, memory_limit=limit)
+        sources = own_sources(
+            path, size=size, channels=channels, memory_limit=limit, schema=schema, condition=condition
+        )
         hashes = sources["train"].hashes() if split_rule == "content" and len(sources) < 3 else None
         return assemble(str(path), sources, held_out=held_out, memory_limit=limit, hashes=hashes)
+    if schema is not None:
+        raise ValueError(f"data.schema says what the columns of a .csv file of data.path are; the data set is {name}")
+    if name in EMBEDDED:
+        if manual_dir is not None or size is not None or channels is not None:
+            raise ValueError(f"{name} comes with a package as it is: no data.manual_dir, image_size or channels")
+        return EMBEDDED[name](held_out)
     if name == "digits_5k":
         if manual_dir is not None or size is not None or channels is not None:
             raise ValueError("digits_5k comes with a package as it is: no data.manual_dir, image_size or channels")

@@ -2,31 +2,40 @@
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ..distributions import Masked
+from . import schema as schemas
 from .arrays import open_npy, read_npz
 from .contents import Contents, Variable
 from .dataset import DataError, OwnSource
 from .images import fit_all, to_bytes
 from .kinds import Kind, kind_of
 from .splits import row_hashes
+from .tables import check_levels_in_training, read_table
 
 _NAMES, _LABEL_NAMES = ("x", "images", "data", "arr_0"), ("y", "labels", "label", "targets")
 
 
 def own_sources(
-    path: str | Path, *, size: tuple[int, int] | None, channels: int | None, memory_limit: int
+    path: str | Path,
+    *,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    memory_limit: int,
+    schema: str | Path | Mapping[str, Any] | None = None,
+    condition: Sequence[str] = (),
 ) -> dict[str, OwnSource]:
-    """Returns the splits of the array of an .npy or .npz file, or of a folder: "train" alone, or what it holds.
+    """Returns the splits of the array of an .npy or .npz file, a table or a folder: "train" alone, or what it holds.
 
     An .npz holds one array, or one of the name "x", "images" or "data" beside labels "y", "labels", "label" or
-    "targets": whole numbers, or text, whose classes are numbered in alphabetical order. For a folder see
-    `folder_sources`.
+    "targets": whole numbers, or text, whose classes are numbered in alphabetical order. Its other arrays of one number
+    or text for each example are covariates. For a .csv see `tables.read_table`, for a folder `folder_sources`.
 
     Raises:
       FileNotFoundError: for a path that does not exist.
@@ -38,6 +47,10 @@ def own_sources(
         raise FileNotFoundError(
             f"data.path {path} does not exist; where the data of a run have moved, --data_path names their new place"
         )
+    if path.suffix == ".csv" and path.is_file():
+        return {"train": _Rows(path, schema, condition)}
+    if schema is not None:
+        raise ValueError(f"data.schema says what the columns of a .csv file are, and data.path is {path}")
     if path.is_dir():
         from .folders import folder_sources
 
@@ -47,11 +60,50 @@ def own_sources(
     return {"train": _Arrays(path, size, channels, memory_limit)}
 
 
+class _Rows:
+    """Of a table."""
+
+    def __init__(self, path: Path, schema: str | Path | Mapping[str, Any] | None, condition: Sequence[str]) -> None:
+        given = schemas.from_json(schema) if isinstance(schema, Mapping) else schema and schemas.read_schema(schema)
+        self._path, self._table = path, read_table(path, schema=given or None, conditions=condition)
+        columns = [column for column in self._table.columns if column.kind in schemas.MODELLED]
+        variables = {column.name: Variable(column.kind, (), column.levels) for column in columns}
+        conditions = {column.name: variables.pop(column.name) for column in columns if column.condition}
+        masked = any(self._table.missing.values())
+        self.contents = Contents(variables, conditions, masked)
+        self.schema = schemas.as_json(self._table.columns)
+        self.notes = (*self._table.notes, *([] if given else [_GUESSED.format(path=path, text=self._text())]))
+
+    def __len__(self) -> int:
+        return len(self._table.lines)
+
+    def read(self, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
+        of = lambda names: {n: jax.tree.map(lambda leaf: leaf[rows], self._table.values[n]) for n in names}
+        x, c = of(self.contents.variables()), of(self.contents.condition)
+        labels = self._table.labels
+        return ((x, c) if c else x), None if labels is None else labels[rows]
+
+    def hashes(self) -> np.ndarray:
+        return self._table.hashes
+
+    def check_split(self, train: np.ndarray, held_out: np.ndarray) -> None:
+        check_levels_in_training(self._table, train, held_out, self._path)
+
+    def _text(self) -> str:
+        return schemas.schema_text(self._table.columns).rstrip()
+
+
+_GUESSED = (
+    "the columns of {path} are taken for these; to change them, write them to a file and give it as "
+    "--config.data.schema=FILE:\n{text}"
+)
+
+
 class _Arrays:
     def __init__(self, path: Path, size: tuple[int, int] | None, channels: int | None, memory_limit: int) -> None:
         self._path, self._size, self._channels = path, size, channels
         try:
-            self._array, self._labels = _load(path, memory_limit)
+            self._array, self._labels, beside = _load(path, memory_limit)
         except Exception as error:  # a file may hold anything, and numpy may raise anything for it
             reason = str(error) or type(error).__name__
             raise DataError(f"data.path {path} cannot be read: {reason}") from error
@@ -70,6 +122,7 @@ class _Arrays:
                 f"data.path {path}: data.image_size and data.channels are for pictures of bytes, and it holds "
                 f"{self._array.dtype}"
             )
+        self.covariates = {name: _covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
         shape = self._value(np.arange(1)).shape[1:]
         self.contents = Contents(Variable(self._kind.name, shape), masked=self._kind.has_missing)
         self.hashes = functools.cache(functools.partial(row_hashes, self._array))  # read once, and only if need be
@@ -101,9 +154,10 @@ class _Arrays:
             raise DataError(f"data.path {self._path}: {error}") from error
 
 
-def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+    """The array, its labels, and what stands beside them."""
     if path.suffix == ".npy":
-        return open_npy(path), None
+        return open_npy(path), None, {}
     label: str | None = None
 
     def choose(names: Sequence[str]) -> list[str]:
@@ -112,10 +166,24 @@ def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None]
         if not arrays:
             raise ValueError(f"one of its arrays must be called {' or '.join(_NAMES)}; it holds {list(names)}")
         label = next((name for name in _LABEL_NAMES if name in names), None)
-        return arrays[:1] if label is None else [arrays[0], label]
+        return [arrays[0], *(name for name in names if name != arrays[0])]
 
     arrays = read_npz(path, choose, memory_limit=memory_limit)
-    return next(iter(arrays.values())), None if label is None else _classes(arrays[label])
+    first = next(iter(arrays))
+    beside = {name: values for name, values in arrays.items() if name not in (first, label)}
+    return arrays[first], None if label is None else _classes(arrays[label]), beside
+
+
+def _is_covariate(values: np.ndarray, of: Sized) -> bool:
+    return values.shape == (len(of),) and values.dtype.kind in "USbiuf"
+
+
+def _covariate(values: np.ndarray) -> tuple[Variable, np.ndarray]:
+    """Text and whole numbers from 0 to 2³¹ − 1 as the codes of categories, other numbers as they are."""
+    if values.dtype.kind == "f" or (values.dtype.kind == "i" and values.min() < 0):
+        return Variable("real"), values.astype(np.float32)
+    levels, codes = np.unique(values, return_inverse=True)
+    return Variable("category", (), tuple(map(str, levels.tolist()))), codes.astype(np.int32)
 
 
 def _classes(labels: np.ndarray) -> np.ndarray:
