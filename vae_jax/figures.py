@@ -1,5 +1,6 @@
 """Arrays in, matplotlib figures out; no global state, no display."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -205,7 +206,8 @@ def column_histograms(
         whole = bool(called) or (np.all(both == np.rint(both)) and np.ptp(both) <= _MOST_BARS)
         # Outliers of a sample would leave one bar.
         low, high = (both.min(), both.max()) if whole else np.quantile(both, [0.005, 0.995])
-        edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, max(high, low + 1e-6), 31)
+        bins = int(np.clip(math.sqrt(min(map(len, finite.values()))), 8, _MOST_BARS))
+        edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, max(high, low + 1e-6), bins + 1)
         for sample, values in finite.items():
             weights = np.full(len(values), 1 / max(1, len(values)))
             axes.hist(values, edges, weights=weights, histtype="step" if sample != next(iter(finite)) else "stepfilled",

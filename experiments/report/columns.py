@@ -72,14 +72,14 @@ def draw_fits(experiment: build.Experiment, params: Any, key: jax.Array) -> Figu
     """
     contents, vae, test = experiment.dataset.contents, experiment.vae, experiment.dataset.test
     examples = experiment.observed("test", data.spread_rows(test.number, _SAMPLED))
-    number = len(jax.tree.leaves(examples)[0])
+    given = jax.tree.map(lambda leaf: leaf[np.arange(_SAMPLED) % len(leaf)], examples)
 
     def sample(key: jax.Array, example: Any) -> Any:
         z_key, x_key = jax.random.split(key)
         _, at = vae.at(example)
         return at.decode(params, at.prior(params).sample(z_key)).sample(x_key)
 
-    sampled = jax.jit(jax.vmap(sample))(jax.random.split(key, number), examples)
+    sampled = jax.jit(jax.vmap(sample))(jax.random.split(key, _SAMPLED), given)
     x = jax.vmap(lambda example: vae.at(example)[0])(examples)
     columns = _columns(x, contents) if isinstance(contents.x, data.Variable) else x
     of_samples = _columns(sampled, contents) if isinstance(contents.x, data.Variable) else sampled
@@ -87,7 +87,7 @@ def draw_fits(experiment: build.Experiment, params: Any, key: jax.Array) -> Figu
     shown = {}
     for name in chosen:
         value, observed = _parts(columns[name])
-        shown[name] = {"test": value[observed], "model": np.asarray(of_samples[name])}
+        shown[name] = {"test": value[observed], "model": _parts(of_samples[name])[0]}
     more = f"; {len(chosen)} of {len(columns)}" if len(chosen) < len(columns) else ""
     return figures.column_histograms(
         shown,

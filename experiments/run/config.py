@@ -30,8 +30,8 @@ class Data:
     name: str = _field(
         "digits_5k",
         "the data set",
-        legal="digits_5k, wine, synthetic_cells, mnist, fashion_mnist, kmnist, emnist/…, binarized_mnist, cifar10, or another "
-        "of TFDS",
+        legal="digits_5k, wine, synthetic_cells, mnist, fashion_mnist, kmnist, emnist/…, binarized_mnist, cifar10, or "
+        "another of TFDS",
     )
     path: str | None = _field(
         None, "your own data, in place of a data set", legal="an .npy, .npz or .csv file, or a folder of pictures"
