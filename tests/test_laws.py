@@ -9,7 +9,7 @@ import pytest
 
 from tests.written_parts import EDGES, written
 from vae_jax import expressions, networks, testing
-from vae_jax.distributions import DiagonalNormal, Laplace, Poisson, standard_normal
+from vae_jax.distributions import DiagonalNormal, Laplace, Masked, Poisson, standard_normal
 from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.networks.bodies import BODIES
 from vae_jax.parts import Event, Latent
@@ -60,6 +60,13 @@ def test_a_likelihood_is_finite_with_a_finite_gradient_at_any_numbers(name, seed
     testing.check_finite(
         member(family, EVENT), numbers_of(family, EVENT, np.random.default_rng(seed), spread), jnp.asarray(EDGES[name])
     )
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS.parts)
+def test_a_likelihood_of_a_masked_value_is_that_of_its_observed_elements(name):
+    family = expressions.make(written(name), LIKELIHOODS)
+    given = numbers_of(family, EVENT, np.random.default_rng(0), 1.0)
+    testing.check_masked(member(family, EVENT), given, jnp.asarray(EDGES[name]))
 
 
 @pytest.mark.parametrize("name", POSTERIORS.parts)
@@ -155,6 +162,30 @@ class OtherUnderTrace(DiagonalNormal):
         return super().log_prob(value) + isinstance(jnp.asarray(value), jax.core.Tracer)
 
 
+class AllOfTheScales(DiagonalNormal):
+    def log_prob(self, value):
+        if not isinstance(value, Masked):
+            return super().log_prob(value)
+        return super().log_prob(value) + jnp.sum(jnp.where(value.observed, 0, -jnp.log(self.scale)))
+
+
+class MaskedTwice(DiagonalNormal):
+    def log_prob(self, value):
+        return super().log_prob(value) * (2 if isinstance(value, Masked) else 1)
+
+
+class MaskedTooLate(DiagonalNormal):
+    def log_prob(self, value):
+        if not isinstance(value, Masked):
+            return super().log_prob(value)
+        return jnp.sum(jnp.where(value.observed, self.log_prob_per_element(value.value), 0))
+
+
+def check_mask_of(distribution):
+    make = lambda at: distribution(at["mean"], at["scale"])
+    testing.check_masked(make, {"mean": np.zeros(3, np.float32), "scale": np.full(3, 0.5, np.float32)}, np.ones(3))
+
+
 BROKEN = {
     "adds up to": lambda: testing.check_density(NoNormaliser(0 * ONE, ONE), key()),
     "samples do not follow": lambda: testing.check_density(OtherSamples(3 * ONE), key()),
@@ -170,6 +201,9 @@ BROKEN = {
     ),
     "log_prob is -inf": lambda: testing.check_finite(lambda at: Laplace(at, 1e-30 * ONE), 1e30 * ONE, ONE),
     "log_prob under jit": lambda: testing.check_transformations(OtherUnderTrace(0 * ONE, ONE), key()),
+    "with all elements observed log_prob is": lambda: check_mask_of(MaskedTwice),
+    "the observed elements' alone add up to": lambda: check_mask_of(AllOfTheScales),
+    "with nan under the mask": lambda: check_mask_of(MaskedTooLate),
     "depends on the other examples": lambda: testing.check_independence(
         lambda xs: xs - jnp.mean(xs, axis=0, keepdims=True), jnp.arange(6.0).reshape(3, 2)
     ),

@@ -263,6 +263,16 @@ def test_classes_have_their_probabilities():
     np.testing.assert_allclose(gradient, np.eye(4)[[3, 0, 2]] - np.exp(exact), atol=1e-6)
 
 
+def test_the_probabilities_of_classes_come_last():
+    rng = np.random.default_rng(1)
+    logits, location = rng.normal(size=(3, 2, 4)), 5 * rng.normal(size=(3, 2))
+    exact = scipy.special.softmax(logits, axis=-1)
+    np.testing.assert_allclose(Categorical(jnp.asarray(logits, jnp.float32)).probs, exact, rtol=1e-5)
+    below = scipy.special.expit(np.array([-np.inf, -0.5, 1.0, np.inf]) - location[..., None])
+    ordered = Ordinal(jnp.asarray(location, jnp.float32), jnp.asarray([-0.5, 1.0]))
+    np.testing.assert_allclose(ordered.probs, np.diff(below), rtol=1e-5, atol=1e-7)
+
+
 def test_classes_are_drawn_as_int32(float64):
     for p in (Categorical(jnp.zeros((2, 3))), Ordinal(jnp.zeros(2), jnp.asarray([0.0, 1.0]))):
         assert jax.eval_shape(p.sample, jax.random.key(0)).dtype == jnp.int32

@@ -95,6 +95,11 @@ class Categorical(Elementwise):
     def support(self) -> WholeNumbers:
         return WholeNumbers(0, self.logits.shape[-1] - 1)
 
+    @property
+    def probs(self) -> Float[Array, "*event C"]:
+        """P(x = k) of each element and class."""
+        return jax.nn.softmax(at_least_float32(self.logits)[0])
+
     def sample(self, key: Key[Array, ""]) -> Int[Array, "*event"]:
         return jax.random.categorical(key, self.logits).astype(jnp.int32)
 
@@ -136,6 +141,13 @@ class Ordinal(Elementwise):
     @property
     def support(self) -> WholeNumbers:
         return WholeNumbers(0, self.thresholds.shape[-1])
+
+    @property
+    def probs(self) -> Float[Array, "*event C"]:
+        """P(x = k) of each element and class."""
+        # Not as differences of F, which cancel where it is near 1.
+        of_class = lambda k: self.log_prob_per_element(jnp.broadcast_to(k, self.event_shape))
+        return jnp.exp(jax.vmap(of_class, out_axes=-1)(jnp.arange(self.thresholds.size + 1)))
 
     def sample(self, key: Key[Array, ""]) -> Int[Array, "*event"]:
         hidden = self.location + jax.random.logistic(key, self.location.shape, self.location.dtype)

@@ -4,6 +4,7 @@ from .densities import check_density as check_density
 from .densities import check_finite as check_finite
 from .densities import check_kl as check_kl
 from .densities import check_sampled_density as check_sampled_density
+from .masks import check_masked as check_masked
 from .pathwise import check_pathwise_gradient as check_pathwise_gradient
 from .programs import check_independence as check_independence
 from .programs import check_transformations as check_transformations
