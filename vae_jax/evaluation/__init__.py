@@ -18,6 +18,8 @@ from .gaps import inference_gaps as inference_gaps
 from .gradients import BlockStatistics as BlockStatistics
 from .gradients import GradientReport as GradientReport
 from .gradients import gradient_report as gradient_report
+from .imputation import Imputation as Imputation
+from .imputation import impute as impute
 from .information import InformationEstimate as InformationEstimate
 from .latents import LatentStatistics as LatentStatistics
 from .latents import latent_statistics as latent_statistics
