@@ -18,6 +18,7 @@ from vae_jax.distributions import (
     DiagonalNormal,
     Elementwise,
     Joint,
+    LogNormal,
     Masked,
     MultivariateNormal,
     Ordinal,
@@ -169,12 +170,13 @@ class Coin(Elementwise):
 
 # A table: z is one of three, q(z|x) is not the posterior, and every column depends on z.
 ROWS, STATES, SAMPLES = 600, 3, 150
-PRIOR, PROPOSAL = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.3, 0.4])
+PRIOR, PROPOSAL = np.array([0.5, 0.3, 0.2]), np.array([0.35, 0.35, 0.3])
 AGE, AGE_SCALE = np.array([[30.0, 2.0], [35.0, -1.0], [42.0, 0.5]]), np.array([6.0, 2.0])
 SMOKES = np.array([-1.0, 0.2, 1.0])
 KIND = np.log([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5]])
 GRADE, THRESHOLDS = np.array([-1.0, 0.5, 1.5]), np.array([-0.5, 1.0])
 COIN = np.array([1.0, 2.0, 2.0])
+WEALTH = np.array([200.0, 1.0, 2.0])  # whose exponential is beyond float32 in the first state
 
 
 def joint(params, z):
@@ -187,6 +189,7 @@ def joint(params, z):
             "grade": Ordinal(at(GRADE), jnp.asarray(THRESHOLDS, jnp.float32)),
             "coin": Coin(at(COIN)),
             "seen": Bernoulli(at(SMOKES)),
+            "wealth": LogNormal(at(WEALTH), jnp.asarray(0.5)),
         }
     )
 
@@ -215,12 +218,12 @@ def table():
         "seen": (rng.random(ROWS) < scipy.special.expit(SMOKES[z])).astype(np.float32),
     }
     xs = {name: Masked(columns[name], rng.random(columns[name].shape) > 1 / 3) for name in COLUMNS}
-    return xs | {"seen": columns["seen"]}
+    return xs | {"seen": columns["seen"], "wealth": Masked(np.zeros(ROWS, np.float32), np.zeros(ROWS, bool))}
 
 
 @functools.cache
 def imputed_table() -> evaluation.Imputation:
-    options = {"num_samples": SAMPLES, "num_draws": 20, "chunk_size": 64}
+    options = {"num_samples": SAMPLES, "num_draws": 20, "chunk_size": 8}
     return jax.tree.map(np.asarray, evaluation.impute({}, keys(ROWS), table(), vae=TABLE, **options))
 
 
@@ -317,6 +320,15 @@ def test_draws_of_a_column_follow_its_conditional_distribution(name):
     counts = imputed_table().draws[name][missing, 0, None] == np.arange(values.shape[1])
     z_scores = (counts - probabilities).sum(axis=0) / np.sqrt((probabilities * (1 - probabilities)).sum(axis=0))
     assert np.abs(z_scores).max() < scipy.stats.norm.isf(FALSE_ALARMS / 6), z_scores
+
+
+def test_a_state_that_is_impossible_counts_for_nothing():
+    coin = table()["coin"]
+    rows = coin.observed & (coin.value == 3)  # not the first
+    second = posterior()[rows, 1]
+    means = np.exp(WEALTH[1:] + 0.125)
+    error = imputed_table().mean["wealth"][rows] - (second * means[0] + (1 - second) * means[1])
+    assert_standard(error / imputed_table().standard_error["wealth"][rows])
 
 
 def test_an_array_without_a_mask_is_returned_as_it_is():

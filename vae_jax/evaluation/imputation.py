@@ -198,7 +198,7 @@ def _nothing(sample: Any, number: Int[Array, ""]) -> _Sums:
 def _add(sums: _Sums, log_weights: Float[Array, " chunk"], values: dict[int, Array]) -> _Sums:
     # Around a probable value, so that no digits of a small spread around a large mean are lost.
     best = jnp.argmax(log_weights)
-    origin = jax.tree.map(lambda o, f: jnp.where(sums.peak == -jnp.inf, or_zero(f[best]), o), sums.origin, values)
+    origin = jax.tree.map(lambda o, f: jnp.where(sums.peak == -jnp.inf, f[best], o), sums.origin, values)
     peak, shrink, _ = common_scale(sums.peak, log_weights[best])
     weights = jnp.exp(log_weights - or_zero(peak))
 
