@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from vae_jax.checks import check_rows
-from vae_jax.distributions import Bernoulli, Categorical, DiagonalNormal, Joint, LogNormal, Masked, masked
+from vae_jax.distributions import Bernoulli, Categorical, DiagonalNormal, Joint, LogNormal, Masked, masked, masked_like
 
 
 def test_a_log_density_is_that_of_the_observed_entries() -> None:
@@ -40,6 +40,14 @@ def test_a_mask_of_another_shape_or_type_is_refused() -> None:
         Masked(np.zeros(3), np.ones(2, bool))
     with pytest.raises(ValueError, match=r"of booleans, got float"):
         Masked(np.zeros(3), np.ones(3))
+
+
+def test_another_value_gets_the_masks_of_each_part() -> None:
+    row = {"age": masked(jnp.array([jnp.nan, 2.0])), "kind": jnp.asarray(1)}
+    other = masked_like({"age": jnp.array([7.0, 8.0]), "kind": jnp.asarray(0)}, row)
+    assert other["age"].observed.tolist() == [False, True]
+    assert other["age"].value.tolist() == [7.0, 8.0]
+    assert other["kind"] == 0
 
 
 def test_rows_are_finite_where_they_are_observed() -> None:

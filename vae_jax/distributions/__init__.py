@@ -24,6 +24,7 @@ from .levels import Ordinal as Ordinal
 from .masked import Masked as Masked
 from .masked import is_masked as is_masked
 from .masked import masked as masked
+from .masked import masked_like as masked_like
 from .mixture import Mixture as Mixture
 from .normal import DiagonalNormal as DiagonalNormal
 from .normal import MultivariateNormal as MultivariateNormal

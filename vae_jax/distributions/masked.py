@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Shaped
@@ -60,6 +61,13 @@ def masked(array: ArrayLike) -> Masked:
     if bool(jnp.any(jnp.isinf(array))):
         raise ValueError("masked takes numbers, and NaN for what is missing; the array holds infinite ones")
     return Masked(jnp.where(observed, array, jnp.zeros_like(array)), observed)
+
+
+def masked_like(value: Any, x: Any) -> Any:
+    """Returns another value of the variable that x is of, in which is missing what is missing of x; pytrees of one
+    structure."""
+    mask = lambda of_x, leaf: Masked(leaf, of_x.observed) if is_masked(of_x) else leaf
+    return jax.tree.map(mask, x, value, is_leaf=is_masked)
 
 
 def is_masked(value: Any) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..checks import check_count
+from ..distributions import masked_like
 from ..model import VAE, Params
 from ..names import check_name
 from .bounds import iwae
@@ -65,7 +66,8 @@ def negative_wake_sleep(
       φ, "wake": −Σ_k w̃_k ∂φ log q(z_k|x), which lowers KL(p(z|x) ‖ q(z|x)) and is biased for finite K;
       φ, "sleep": −∂φ log q(z'|x') at a dream z' ~ p(z), x' ~ p(x|z'), which lowers the mean over p(x) of that KL;
       φ, "both": the mean of the two.
-    q need not be reparameterised. φ are the parameters that q depends on.
+    A dream lacks what x lacks, where x is `Masked`. q need not be reparameterised. φ are the parameters that q depends
+    on.
 
     Args:
       params: the pytree that `vae.init` returned.
@@ -94,7 +96,7 @@ def negative_wake_sleep(
         surrogate += share * jnp.sum(weights * densities.log_posterior)
     if share < 1:
         dream = jax.lax.stop_gradient(at.prior.sample(dream_key))
-        image = jax.lax.stop_gradient(at.decode(dream).sample(image_key))
+        image = jax.lax.stop_gradient(masked_like(at.decode(dream).sample(image_key), at.x))
         log_q = vae.at(x)[1].encode(params, image).log_prob(dream)
         check_scalar(log_q, "q(z|x)")
         surrogate += (1 - share) * log_q
