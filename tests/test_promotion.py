@@ -1,5 +1,6 @@
 """No loss and no estimate relies on types being promoted: all trace where JAX refuses to do so."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -8,9 +9,19 @@ import jax.numpy as jnp
 import pytest
 
 from tests.fixed_oracles import ppca
-from vae_jax import evaluation, losses
+from vae_jax import VAE, evaluation, losses
+from vae_jax.distributions import Masked
 
 NUM = 12
+
+
+def impute(params: Any, keys: Any, xs: Any, *, vae: VAE) -> Any:
+    """Of whole numbers, whose missing ones have means that are none."""
+    of_numbers = dataclasses.replace(vae, encode=lambda params, x: vae.encode(params, x.filled(0).astype(float)))
+    xs = Masked(xs.astype(int), xs > 0)
+    return evaluation.impute(params, keys, xs, vae=of_numbers, num_samples=4, num_draws=2)
+
+
 RUNS: dict[str, Any] = {
     **{
         f"{gradient} gradient": functools.partial(
@@ -33,6 +44,7 @@ RUNS: dict[str, Any] = {
     "bidirectional": lambda params, keys, xs, vae: evaluation.bidirectional_log_evidence(
         params, keys, vae=vae, num_temperatures=3, num_chains=2
     ),
+    "impute": impute,
     "gaps": functools.partial(evaluation.inference_gaps, num_steps=3, num_samples=20),
 }
 

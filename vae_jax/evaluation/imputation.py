@@ -185,7 +185,8 @@ def _estimate(x: Masked, sums: _Sums, number: int) -> tuple[Array, Array]:
 
 def _filled(x: Masked, values: Shaped[Array, "*event"]) -> Shaped[Array, "*event"]:
     """Returns x with these values where nothing was observed, in a type that holds both."""
-    dtype = jnp.promote_types(jnp.result_type(x.value), values.dtype)
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.promote_types(jnp.result_type(x.value), values.dtype)
     return jnp.where(x.observed, jnp.asarray(x.value, dtype), values.astype(dtype))
 
 
