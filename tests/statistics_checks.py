@@ -34,6 +34,13 @@ def assert_mean(samples: Any, exact: Any, *, resolution: float) -> None:
     )
 
 
+def assert_standard(z_scores: np.ndarray) -> None:
+    """Asserts that independent z-scores have the mean and the spread of a standard normal."""
+    limit = scipy.stats.norm.isf(FALSE_ALARMS / 2) / np.sqrt(len(z_scores))
+    assert abs(z_scores.mean()) < limit, z_scores.mean()
+    assert abs(np.mean(z_scores**2) - 1) < np.sqrt(2) * limit, np.mean(z_scores**2)
+
+
 def assert_standard_normal(noise: np.ndarray) -> None:
     """Asserts that the rows of `noise`, [N, d], are draws from N(0, I): Kolmogorov–Smirnov, and the covariance."""
     noise = np.asarray(noise, np.float64)
