@@ -59,7 +59,7 @@ class Assessment(NamedTuple):
       meaning: what log p(x|z) of the examples is.
       latents: of the test examples.
       collapse: why latents are unused.
-      probe: of the labels, from the latent means, and the name of these.
+      probe: of the labels, linear and by nearest neighbours, from the latent means, and the name of these.
       annealed: some of the test examples, and their evidence by annealing.
       bidirectional: of as many simulated examples.
       gaps: by split ("train", "test") and family of q*, of some examples each.
@@ -71,7 +71,7 @@ class Assessment(NamedTuple):
     meaning: scores.Meaning
     latents: evaluation.LatentStatistics | None = None
     collapse: evaluation.CollapseDiagnosis | None = None
-    probe: tuple[evaluation.LinearProbe, str] | None = None
+    probe: tuple[evaluation.Probe, evaluation.Probe, str] | None = None
     annealed: tuple[np.ndarray, evaluation.AnnealedEvidence] | None = None
     bidirectional: evaluation.BidirectionalEvidence | None = None
     gaps: dict[str, dict[str, evaluation.InferenceGaps]] | None = None
@@ -134,7 +134,7 @@ def _collapse(subject: Subject, found: Assessment) -> evaluation.CollapseDiagnos
     )
 
 
-def _probe(subject: Subject) -> tuple[evaluation.LinearProbe, str]:
+def _probe(subject: Subject) -> tuple[evaluation.Probe, evaluation.Probe, str]:
     train, test = subject.experiment.dataset.train, subject.experiment.dataset.test
     if train.labels is None or test.labels is None:
         raise ValueError("the data have no labels")
@@ -146,10 +146,9 @@ def _probe(subject: Subject) -> tuple[evaluation.LinearProbe, str]:
     keys, xs = _latent_examples(subject)
     train_keys, train_xs = _examples(subject, "train", rows, subject.key(_MEANS))
     flat = lambda latents: np.reshape(latents, (len(latents), -1))
-    probe = evaluation.linear_probe(
-        flat(latents(train_keys, train_xs)), train.labels[rows], flat(latents(keys, xs)), test.labels[chosen]
-    )
-    return probe, means.name(encode(jax.tree.map(lambda leaf: leaf[0], xs)), "q(z|x)")
+    labelled = (flat(latents(train_keys, train_xs)), train.labels[rows], flat(latents(keys, xs)), test.labels[chosen])
+    name = means.name(encode(jax.tree.map(lambda leaf: leaf[0], xs)), "q(z|x)")
+    return evaluation.linear_probe(*labelled), evaluation.nearest_neighbour_probe(*labelled), name
 
 
 def _encode(subject: Subject, example: Any) -> Any:

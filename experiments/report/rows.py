@@ -236,14 +236,16 @@ def _collapse(collapse: Any) -> Iterator[Row]:
 
 
 def _probe(found: Any) -> Iterator[Row]:
-    probe, read = found
-    yield Row(
-        "linear_probe.accuracy",
-        "linear probe, accuracy",
-        probe.accuracy,
-        probe.standard_error,
-        unit="share",
-        num_examples=probe.num_examples,
-        examples="test",
-        remark=f"labels from the {read}",
-    )
+    *probes, read = found
+    named = (("linear_probe", "linear probe, accuracy"), ("nearest_neighbours", "nearest neighbours, accuracy"))
+    for (path, label), probe in zip(named, probes, strict=True):
+        yield Row(
+            f"{path}.accuracy",
+            label,
+            probe.accuracy,
+            probe.standard_error,
+            unit="share",
+            num_examples=probe.num_examples,
+            examples="test",
+            remark=f"labels from the {read}",
+        )

@@ -25,5 +25,6 @@ from .latents import LatentStatistics as LatentStatistics
 from .latents import latent_statistics as latent_statistics
 from .pareto import pareto_k as pareto_k
 from .pareto import pareto_k_threshold as pareto_k_threshold
-from .probe import LinearProbe as LinearProbe
+from .probe import Probe as Probe
 from .probe import linear_probe as linear_probe
+from .probe import nearest_neighbour_probe as nearest_neighbour_probe

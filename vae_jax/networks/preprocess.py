@@ -77,4 +77,5 @@ class _OneHot:
     num_classes: int
 
     def __call__(self, x: Shaped[ArrayLike, "*event"]) -> Float[Array, "*event C"]:
-        return jax.nn.one_hot(x, self.num_classes)
+        codes = jnp.asarray(x)
+        return (codes[..., None] == jnp.arange(self.num_classes, dtype=codes.dtype)).astype(jnp.float32)
