@@ -78,7 +78,7 @@ def test_a_missing_entry_is_told_from_a_zero_and_its_stored_value_from_nothing(b
 
 def test_holes_are_refused_where_the_model_was_made_for_none():
     vae = networks.assemble(**SMALL, event_shape=3, likelihood="normal")
-    with pytest.raises(ValueError, match="x has missing entries, and this VAE was made for none.*masked=True"):
+    with pytest.raises(ValueError, match=r"x has missing entries, and this VAE was made for none.*masked=True"):
         vae.encode(initial(vae), masked(np.array([1.0, np.nan, 2.0])))
 
 
@@ -194,7 +194,7 @@ class TestTables:
         ({"input_mean": MEAN, "preprocess": standardize(MEAN)}, "input_mean is short for a preprocess"),
         ({"output_scale": SCALE}, "output_scale is that of data around output_mean: give both"),
         ({"output_mean": MEAN, "output_scale": SCALE[:2]}, r"must have the event shape \(3,\), got \(2,\)"),
-        ({"condition_shape": {"c": 0}}, "condition_shape of c must be of whole numbers of at least 1"),
+        ({"condition_shape": {"c": (0,)}}, "condition_shape of c must be of whole numbers of at least 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes, message):
@@ -203,11 +203,8 @@ def test_what_does_not_go_together_is_refused(changes, message):
 
 
 def test_counts_without_any_are_given_a_total_of_zero_and_stay_finite():
-    p = likelihoods.poisson().build({}, jnp.zeros(3), (3,), Sized(None, jnp.zeros((), int)))
-    value, gradient = jax.value_and_grad(
-        lambda numbers: (
-            likelihoods.poisson().build({}, numbers, (3,), Sized(None, jnp.zeros(()))).log_prob(jnp.zeros(3))
-        )
-    )(jnp.zeros(3))
-    np.testing.assert_allclose(p.log_prob(jnp.zeros(3)), 0.0, atol=1e-6)
-    assert np.isfinite(value) and np.isfinite(gradient).all()
+    none = Sized(None, jnp.zeros(()))
+    log_prob = lambda numbers: likelihoods.poisson().build({}, numbers, (3,), none).log_prob(jnp.zeros(3))
+    value, gradient = jax.value_and_grad(log_prob)(jnp.zeros(3))
+    np.testing.assert_allclose(value, 0.0, atol=1e-6)
+    np.testing.assert_allclose(gradient, np.zeros(3), atol=1e-6)
