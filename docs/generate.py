@@ -14,6 +14,7 @@ from vae_jax import losses
 # Beside the laws of `vae_jax.testing`, which run on every posterior, prior, likelihood and body (tests/test_laws.py),
 # and the covering array (tests/test_combinations.py).
 PROOFS = {
+    "joint": "its families on their own numbers; columns written out (test_inputs, test_masked)",
     "mlp": "gates and layers by the laws; starts at the data's mean (test_networks)",
     "conv": "shapes of odd and even sides, starts at the data's mean (test_networks)",
     "resnet": "shapes from 7×5 to 64×63, starts at the data's mean (test_networks)",

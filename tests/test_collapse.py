@@ -228,7 +228,7 @@ NAN = np.where(np.arange(4) == 2, np.nan, 1.0)[:, None]
         (np.ones((0, 2)), 1.0, 1.0, "xs must have at least 2 rows, got 0"),
         (np.ones((1, 2)), 1.0, 1.0, "xs must have at least 2 rows, got 1"),
         (np.ones(()), 1.0, 1.0, "xs must have one leading axis"),
-        (NAN, 1.0, 1.0, "xs must be finite; 1 of 4 rows are not: 2$"),
+        (NAN, 1.0, 1.0, "xs must be finite; 1 of 4 rows are not: 2"),
         (np.ones((4, 2)), 0.0, 1.0, "scale must be positive and finite, got 0.0"),
         (np.ones((4, 2)), math.inf, 1.0, "scale must be positive and finite, got inf"),
         (np.ones((4, 2)), 1.0, -1.0, "beta must be positive and finite, got -1.0"),

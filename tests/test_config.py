@@ -16,6 +16,7 @@ from experiments.configs import digits
 from experiments.run import build
 from experiments.run.config import Config, Data, Evaluation, Loss, differences, from_dict, to_dict, validate
 from tests.commands import ROOT
+from tests.fitted import bytes_view
 from tests.fixed_oracles import ppca
 from tests.own_files import COLOUR, GREY, save_npy
 from vae_jax import data, losses, oracles
@@ -47,7 +48,19 @@ def test_every_file_gives_a_legal_config_that_survives_json(name):
 def test_every_field_of_the_data_and_the_evaluation_survives_json():
     """None of them as it is by default."""
     config = Config(
-        data=Data("mnist", "images", "raw", "fixed", (32, 24), 3, 0.25, 0.5),
+        data=Data(
+            name="mnist",
+            path="images",
+            schema="columns.json",
+            condition="label",
+            missing=0.5,
+            manual_dir="raw",
+            binarization="fixed",
+            image_size=(32, 24),
+            channels=3,
+            held_out=0.25,
+            memory_gb=0.5,
+        ),
         evaluation=Evaluation(num_samples=7, num_examples=3),
     )
     for section in ("data", "evaluation"):
@@ -165,7 +178,7 @@ def test_the_automatic_gradient_is_along_the_path_where_there_is_one(kind, num_s
     """Else the score function's, with the other samples as the baseline where there are some."""
     oracle = oracles.discrete(jax.random.key(0), latent_dim=2, event_dim=3) if kind == "discrete" else ppca()
     config = Config(data=Data(binarization="none"), loss=Loss(num_samples=num_samples))
-    loss_fn, batch = build.make_loss(config, oracle.vae, axis_name=None), np.zeros((1, 3), np.uint8)
+    loss_fn, batch = build.make_loss(config, oracle.vae, bytes_view((3,)), axis_name=None), np.zeros((1, 3), np.uint8)
     estimator = {"gradient": "pathwise"}
     if kind == "discrete":
         estimator = {"gradient": "score_function", "baseline": "leave_one_out" if num_samples > 1 else None}
@@ -186,7 +199,7 @@ def of_file(config: Config, images: np.ndarray, folder: Path, **options: object)
 @pytest.mark.parametrize("binarization", ["dynamic", "fixed"])
 def test_colours_are_never_binarised(tmp_path, binarization):
     settings = of_file(digits.get_config(), COLOUR, tmp_path, binarization=binarization)
-    with pytest.raises(ValueError, match=rf"{settings.data.path} holds colour.*='{binarization}'.*binarization=none"):
+    with pytest.raises(ValueError, match=rf"the data are colour pictures.*='{binarization}'.*data.channels=1"):
         build.build(settings, data_dir=None)
 
 

@@ -165,7 +165,7 @@ def test_a_flow_states_what_losses_ask():
 def prior_of(text, shape, change=lambda own: own):
     latent = Latent(shape, jnp.dtype(jnp.float32))
     prior = expressions.make(text, PRIORS)
-    return prior.build(change(prior.init(jax.random.key(0), latent, Event((4,)))), latent, lambda x: None)
+    return prior.build(change(prior.init(jax.random.key(0), latent, Event((4,)))), latent, Event((4,)), lambda x: None)
 
 
 @pytest.mark.parametrize("num_layers", [2, 3])

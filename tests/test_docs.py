@@ -52,7 +52,7 @@ def test_the_example_of_the_parts_runs():
 
 
 NAMES = {
-    "data.binarization": data.BINARIZATIONS,
+    "data.binarization": ("auto", *data.BINARIZATIONS),
     "model.compute_dtype": COMPUTE_DTYPES,
     "training.schedule": training.LEARNING_RATE_SCHEDULES,
     "parallel.backend": parallel.BACKENDS,

@@ -94,7 +94,7 @@ def keys_of_a_run(seed: int) -> dict[str, np.ndarray]:
     config = Config(seed=seed)
     built = build.build(config, data_dir=None)
     # What is observed are the keys themselves.
-    experiment = built._replace(observe=lambda keys, images: (keys, keys))
+    experiment = built._replace(view=data.View(lambda key, stored: key))
     key, rows = experiment.key, np.arange(10)
     subject = assessment.Subject(config, experiment, None, assessment.Options(1, 1, 1, 1), lambda text: None)
     order_key, noise_key = training.run_keys(build.purpose_key(key, build.TRAINING))

@@ -413,7 +413,7 @@ TORN[[1, 3], 0] = math.nan, math.inf
     [
         (GOOD[:0], {}, "xs must have at least 2 rows, got 0"),
         (GOOD[:1], {}, "xs must have at least 2 rows, got 1"),
-        (TORN, {}, r"xs must be finite; 2 of 4 rows are not: 1, 3$"),
+        (TORN, {}, r"xs must be finite; 2 of 4 rows are not: 1, 3"),
         ((GOOD, GOOD[:3]), {}, r"xs must have one leading axis, the examples; got lengths \[\(3,\), \(4,\)\]"),
         (GOOD, {"keys": 3}, r"one key for each example: got keys of shape \(3,\) for 4"),
         (GOOD, {"chunk_size": 0}, "chunk_size must be a whole number of at least 1, got 0"),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.written_parts import EDGES, written
+from tests.written_parts import EDGES, OF_ELEMENTS, written
 from vae_jax import expressions, networks, testing
 from vae_jax.distributions import DiagonalNormal, Laplace, Masked, Poisson, standard_normal
 from vae_jax.likelihoods import LIKELIHOODS
@@ -43,7 +43,7 @@ drawn = hypothesis.settings(max_examples=4, derandomize=True, deadline=None, dat
 seeds = st.integers(0, 10_000)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS.parts)
+@pytest.mark.parametrize("name", OF_ELEMENTS)
 @drawn
 @hypothesis.given(seed=seeds, spread=st.sampled_from([0.3, 1.0]))
 def test_a_likelihood_is_a_density_that_its_samples_follow(name, seed, spread):
@@ -52,7 +52,7 @@ def test_a_likelihood_is_a_density_that_its_samples_follow(name, seed, spread):
     testing.check_density(p, jax.random.key(seed))
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS.parts)
+@pytest.mark.parametrize("name", OF_ELEMENTS)
 @drawn
 @hypothesis.given(seed=seeds, spread=st.sampled_from([1.0, 10.0, 60.0]))
 def test_a_likelihood_is_finite_with_a_finite_gradient_at_any_numbers(name, seed, spread):
@@ -62,7 +62,7 @@ def test_a_likelihood_is_finite_with_a_finite_gradient_at_any_numbers(name, seed
     )
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS.parts)
+@pytest.mark.parametrize("name", OF_ELEMENTS)
 def test_a_likelihood_of_a_masked_value_is_that_of_its_observed_elements(name):
     family = expressions.make(written(name), LIKELIHOODS)
     given = numbers_of(family, EVENT, np.random.default_rng(0), 1.0)
@@ -95,7 +95,8 @@ def prior_of(name: str, shape: tuple[int, ...], seed: int):
     prior, rng = expressions.make(written(name), PRIORS), np.random.default_rng(seed)
     latent = Latent(shape, jnp.dtype(jnp.float32))
     own = moved(prior.init(key(), latent, Event((4,))), rng, 0.5)
-    return prior.build(own, latent, lambda x: DiagonalNormal(2 * x[: shape[0]], jnp.exp(0.5 * x[-shape[0] :])))
+    encode = lambda x: DiagonalNormal(2 * x[: shape[0]], jnp.exp(0.5 * x[-shape[0] :]))
+    return prior.build(own, latent, Event((4,)), encode)
 
 
 @pytest.mark.parametrize("name", PRIORS.parts)
@@ -105,7 +106,7 @@ def test_a_prior_is_a_density_that_its_samples_follow(name, seed):
     testing.check_sampled_density(prior_of(name, (2,), seed), jax.random.key(seed))
 
 
-OF_ALL = [(POSTERIORS, name) for name in POSTERIORS.parts] + [(LIKELIHOODS, name) for name in LIKELIHOODS.parts]
+OF_ALL = [(POSTERIORS, name) for name in POSTERIORS.parts] + [(LIKELIHOODS, name) for name in OF_ELEMENTS]
 
 
 @pytest.mark.parametrize(("role", "name"), OF_ALL, ids=lambda value: value if isinstance(value, str) else value.name)

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.run import build
 from experiments.run.config import Config, Loss, Model, from_dict, to_dict
+from tests.fitted import bytes_view
 from vae_jax import expressions, likelihoods, losses, migration, networks, training
 from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.losses import OBJECTIVES, REGULARIZERS
@@ -63,21 +64,35 @@ def migrated(section: str, **changes: Any) -> Any:
 
 
 def test_a_config_that_set_nothing_is_this_versions_default():
-    assert from_dict(OLD) == from_dict({}) == Config()
+    """But for the likelihood, which the data decide now."""
+    assert from_dict({}) == Config()
+    assert from_dict(OLD) == Config(model=Model(likelihood="bernoulli"))
 
 
 LINEAR = {"beta_schedule": "linear", "beta_anneal_steps": 30}
 CHANGES: list[tuple[str, dict[str, Any], Any]] = [
-    ("model", {"hidden": [300], "activation": "relu"}, Model(network="mlp(hidden=(300,), activation=relu)")),
-    ("model", {"hidden": []}, Model(network="mlp(hidden=(), activation=tanh)")),
-    ("model", {"network": "conv", "hidden": [2, 4]}, Model(network="conv(hidden=(2, 4), activation=tanh)")),
-    ("model", {"latent_dim": 2}, Model(latent_dim=(2,))),
-    ("model", {"posterior": "full"}, Model(posterior="full")),
+    (
+        "model",
+        {"hidden": [300], "activation": "relu"},
+        Model(network="mlp(hidden=(300,), activation=relu)", likelihood="bernoulli"),
+    ),
+    ("model", {"hidden": []}, Model(network="mlp(hidden=(), activation=tanh)", likelihood="bernoulli")),
+    (
+        "model",
+        {"network": "conv", "hidden": [2, 4]},
+        Model(network="conv(hidden=(2, 4), activation=tanh)", likelihood="bernoulli"),
+    ),
+    ("model", {"latent_dim": 2}, Model(latent_dim=(2,), likelihood="bernoulli")),
+    ("model", {"posterior": "full"}, Model(posterior="full", likelihood="bernoulli")),
     ("model", {"likelihood": "gaussian", "scale": 0.3}, Model(likelihood="normal(scale=0.3)")),
     ("model", {"likelihood": "gaussian_shared", "scale": 0.3}, Model(likelihood="normal(scale=0.3, learn=shared)")),
     ("model", {"likelihood": "gaussian_per_pixel"}, Model(likelihood="normal(scale=1.0, learn=each)")),
-    ("model", {"scale": 0.3}, Model()),
-    ("model", {"center_input": True, "data_bias": True}, Model(center_input=True, data_bias=True)),
+    ("model", {"scale": 0.3}, Model(likelihood="bernoulli")),
+    (
+        "model",
+        {"center_input": True, "data_bias": True},
+        Model(center_input=True, data_bias=True, likelihood="bernoulli"),
+    ),
     ("loss", {"gradient": "pathwise"}, Loss(gradient="auto")),
     ("loss", {"gradient": "sticking_the_landing"}, Loss(gradient="sticking_the_landing")),
     (
@@ -123,7 +138,9 @@ def test_migrating_twice_changes_nothing(section, changes):
 def test_an_old_loss_is_one_that_can_be_built(changes):
     """A field that does nothing for a bound would be refused."""
     vae = networks.mlp(event_shape=3, latent_dim=2, hidden=())
-    assert isinstance(build.make_loss(from_dict(old("loss", **changes)), vae, axis_name=None), losses.BatchLoss)
+    assert isinstance(
+        build.make_loss(from_dict(old("loss", **changes)), vae, bytes_view((3,)), axis_name=None), losses.BatchLoss
+    )
 
 
 def test_a_whole_number_for_beta_is_the_default_of_bounds_without_one():

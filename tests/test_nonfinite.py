@@ -59,7 +59,7 @@ def test_the_file_holds_the_rows_that_the_message_names_and_no_pickle(stopped):
     workdir, first, _ = stopped
     with np.load(workdir / f"nonfinite_{_FIRST_BAD + _MOST}.npz", allow_pickle=False) as arrays:
         assert f"training examples {arrays['rows'].tolist()}" in first.stderr
-        assert arrays["images"].shape == (100, 28, 28, 1)
+        assert arrays["stored:0"].shape == (100, 28, 28, 1)
         assert int(arrays["step"]) == _FIRST_BAD + _MOST
 
 

@@ -18,6 +18,7 @@ from experiments.run import build
 from experiments.run.config import Config, Data, Model, Training, to_dict
 from experiments.run.workdir import claimed, read_stored
 from tests import commands
+from tests.fitted import of_pictures
 from tests.test_runs import drawn_params
 from vae_jax import figures, runs, training
 
@@ -55,7 +56,7 @@ def write_run(workdir: Path, event_shape: tuple[int, ...], **model: Any) -> None
     with claimed(workdir, config, {}):
         pass
     mean = np.random.default_rng(0).uniform(0.05, 0.95, event_shape)
-    vae = runs.build_vae(to_dict(config)["model"], event_shape=event_shape, data_mean=mean)
+    vae = runs.build_vae(to_dict(config)["model"], of_pictures(event_shape, mean))
     larger = lambda seed: jax.tree.map(lambda leaf: 4 * leaf, drawn_params(vae, seed))
     state = training.init_state(larger(1), optax.adam(0.1), average=keeps_average)._replace(step=jnp.int32(10))
     state = state._replace(average=larger(2) if keeps_average else None)

@@ -40,8 +40,8 @@ def test_products_are_counted_as_often_as_they_run(function, arguments, expected
 
 def test_the_digits_network_has_its_numbers():
     """Of 784-200-200-50 and back; the encoder's input needs no gradient, all other products two."""
-    config = digits.get_config()
-    lines = build.check(config, build.build(config, data_dir=None), num_devices=1)
+    experiment = build.build(digits.get_config(), data_dir=None)
+    lines = build.check(experiment.config, experiment, num_devices=1)
     weights = [784 * 200, 200 * 200, 2 * 200 * 50, 50 * 200, 200 * 200, 200 * 784]
     biases = [200, 200, 100, 200, 200, 784]
     assert f"parameters: {sum(weights) + sum(biases):,} (decoder 207,984, encoder 217,300)" in lines[1]

@@ -1,5 +1,7 @@
 """How the parts are written that tests go through all of, and data at the edges of each likelihood's support."""
 
+from vae_jax.likelihoods import LIKELIHOODS
+
 # What a part is given where it has no defaults, or other ones cost less.
 WRITTEN = {
     "student_t": "student_t(df=3, learn=each)",
@@ -15,6 +17,9 @@ WRITTEN = {
     "conv": "conv(hidden=(4,))",
     "resnet": "resnet(hidden=(4,))",
 }
+
+# Likelihoods of an array; that of a table is made of these.
+OF_ELEMENTS = [name for name in LIKELIHOODS.parts if name != "joint"]
 
 # At the edges of the support.
 EDGES = {

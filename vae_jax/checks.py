@@ -73,10 +73,8 @@ def check_rows(rows: Any, name: str, minimum: int = 1) -> int:
         (bad,) = np.nonzero(~np.isfinite(np.asarray(leaf)).reshape(number, -1).all(axis=1))
         if bad.size:
             named = ", ".join(map(str, bad[:_MOST_NAMED])) + (", …" if bad.size > _MOST_NAMED else "")
-            raise ValueError(
-                f"{name} must be finite; {bad.size} of {number} rows are not: {named}. Where NaN stands for a missing "
-                f"entry, distributions.masked({name}) says so"
-            )
+            hint = ". Where NaN stands for a missing entry, distributions.masked(xs) says so" if name == "xs" else ""
+            raise ValueError(f"{name} must be finite; {bad.size} of {number} rows are not: {named}{hint}")
     return number
 
 
