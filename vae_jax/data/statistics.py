@@ -116,7 +116,7 @@ def _moments(values: Any, kind: str) -> Moments:
 
 
 def _mean(value: np.ndarray, observed: Any) -> np.ndarray:
-    return value.mean(0, dtype=np.float64, where=True if observed is None else observed)
+    return np.asarray(value.mean(0, dtype=np.float64, where=True if observed is None else observed))
 
 
 def _scale(value: np.ndarray, observed: Any, mean: np.ndarray) -> np.ndarray:
@@ -127,4 +127,4 @@ def _scale(value: np.ndarray, observed: Any, mean: np.ndarray) -> np.ndarray:
         apart = value[start : start + step] - mean
         total += np.square(apart).sum(0, where=used)
         number += np.broadcast_to(used, apart.shape).sum(0)
-    return np.sqrt(total / np.maximum(number, 1))
+    return np.asarray(np.sqrt(total / np.maximum(number, 1)))

@@ -15,7 +15,7 @@ from ..precision import at_least_float32
 from .preprocess import Preprocess
 
 # The preprocessing of each leaf: of one array, or by name.
-Preprocesses = Preprocess | Mapping[str, Preprocess] | None
+Preprocesses = Preprocess | Mapping[str, Preprocess | None] | None
 
 
 @dataclasses.dataclass(frozen=True)
