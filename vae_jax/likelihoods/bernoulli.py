@@ -24,4 +24,4 @@ def _build(own: Any, numbers: Array, shape: Shape, given: Any) -> Bernoulli:
 
 def _log_odds(mean: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     inside = np.clip(mean, 1e-3, 1 - 1e-3)  # a pixel that is always black has log-odds −∞
-    return np.log(inside) - np.log1p(-inside)
+    return np.asarray(np.log(inside) - np.log1p(-inside))

@@ -34,4 +34,4 @@ def _log_odds(mean: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         found = np.where(np.abs(middle) < 1e-3, 0.5 + middle / 12, -1 / np.expm1(-np.abs(size)) - 1 / np.abs(size))
         found = np.where((np.abs(middle) >= 1e-3) & (middle < 0), 1 - found, found)
         low, high = np.where(found < inside, middle, low), np.where(found < inside, high, middle)
-    return 0.5 * (low + high)
+    return np.asarray(0.5 * (low + high))

@@ -42,4 +42,4 @@ def count_mean(numbers: Float[Array, "*event"], given: Any) -> Float[Array, "*ev
 
 
 def log_mean(mean: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    return np.log(np.maximum(mean, 1e-3))  # a count that is always 0 has a log-mean of −∞
+    return np.asarray(np.log(np.maximum(mean, 1e-3)))  # a count that is always 0 has a log-mean of −∞

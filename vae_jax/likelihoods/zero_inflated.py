@@ -43,7 +43,7 @@ def zero_inflated(component: Family) -> Family:
     def bias(mean: Any) -> Float[np.ndarray, "*event n"]:
         assert component.bias is not None
         # Half of them are zeros, at log-odds of 0.
-        of_component = np.reshape(component.bias(2 * mean), (*np.shape(mean), -1))
+        of_component = np.reshape(component.bias(np.asarray(2 * mean)), (*np.shape(mean), -1))
         return np.concatenate([of_component, np.zeros((*np.shape(mean), 1))], axis=-1)
 
     return Family(outputs, build, component.init, None if component.bias is None else bias)
