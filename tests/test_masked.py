@@ -7,7 +7,18 @@ import pytest
 import scipy.stats
 
 from vae_jax.checks import check_rows
-from vae_jax.distributions import Bernoulli, Categorical, DiagonalNormal, Joint, LogNormal, Masked, masked, masked_like
+from vae_jax.distributions import (
+    Bernoulli,
+    Categorical,
+    DiagonalNormal,
+    Joint,
+    LogNormal,
+    Masked,
+    Mixture,
+    MultivariateNormal,
+    masked,
+    masked_like,
+)
 
 
 def test_a_log_density_is_that_of_the_observed_entries() -> None:
@@ -55,6 +66,17 @@ def test_rows_are_finite_where_they_are_observed() -> None:
     assert check_rows(rows, "xs") == 2
     with pytest.raises(ValueError, match=r"1 of 2 rows are not: 0\. .*distributions.masked\(xs\)"):
         check_rows(rows.value, "xs")
+
+
+def test_a_mixture_of_masked_values_weighs_what_was_observed() -> None:
+    components = jax.vmap(DiagonalNormal)(jnp.array([[0.0, 5.0], [3.0, -5.0]]), jnp.ones((2, 2)))
+    exact = np.logaddexp(scipy.stats.norm(0).logpdf(1.0), scipy.stats.norm(3).logpdf(1.0)) - np.log(2)
+    np.testing.assert_allclose(Mixture(components).log_prob(masked(jnp.array([1.0, jnp.nan]))), exact, rtol=1e-6)
+
+
+def test_dependent_elements_are_not_integrated_out_in_silence() -> None:
+    with pytest.raises(ValueError, match=r"MultivariateNormal\.log_prob takes no Masked value"):
+        MultivariateNormal(jnp.zeros(2), jnp.eye(2)).log_prob(masked(jnp.array([1.0, jnp.nan])))
 
 
 def test_a_joint_density_is_the_product_of_its_parts() -> None:

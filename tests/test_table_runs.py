@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -108,7 +109,7 @@ def test_a_loaded_run_takes_rows_in_their_own_units(run):
     p = at.decode(params, at.encode(params, x).mean)
     assert 20 < p.parts["weight"].mean < 80
     assert "prior" not in params
-    assert np.isfinite(at.prior(params).log_prob(np.zeros(2, np.float32)))
+    assert np.isfinite(at.prior(params).log_prob(jnp.zeros(2)))
 
 
 def test_a_table_that_grew_or_whose_columns_differ_is_refused_and_nothing_is_written(run, tmp_path):

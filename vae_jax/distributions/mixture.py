@@ -68,7 +68,7 @@ class Mixture:
         component = jax.tree.map(lambda leaf: leaf[k], self.components)
         return component.sample(value_key)
 
-    def log_prob(self, value: Shaped[Array, "*event"]) -> Float[Array, ""]:
+    def log_prob(self, value: Shaped[Array, "*event"] | Masked) -> Float[Array, ""]:
         # Not all at once, nor kept for the gradient: XLA's CPU backend is slow to sum [batch, K, d] over the batch. The
         # gradient of a VampPrior with K = 500 and d = 50 takes 3 ms so, else 16.
         one = jax.checkpoint(lambda component: component.log_prob(value))

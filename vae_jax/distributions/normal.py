@@ -140,7 +140,12 @@ class MultivariateNormal:
     def sample(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         return self.transform(self.noise(key))[0]
 
-    def log_prob(self, value: Shaped[Array, " d"]) -> Float[Array, ""]:
+    def log_prob(self, value: Shaped[Array, " d"] | Masked) -> Float[Array, ""]:
+        if isinstance(value, Masked):
+            raise ValueError(
+                "MultivariateNormal.log_prob takes no Masked value: its elements depend on one another; a "
+                "DiagonalNormal integrates missing entries out"
+            )
         check_event(value, self.event_shape, "MultivariateNormal")
         value, mean, tril = at_least_float32(value, self.mean, self.scale_tril)
         standardised = jax.scipy.linalg.solve_triangular(tril, value - mean, lower=True)
