@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
+from .masked import Masked
 
 _AT_ONCE = 50  # components
 
