@@ -24,7 +24,7 @@ CIFAR_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", 
 class Examples(NamedTuple):
     """Images [n, height, width, channels] as bytes, and labels, as they were drawn."""
 
-    images: np.ndarray
+    examples: np.ndarray
     labels: np.ndarray | None
 
 
@@ -113,7 +113,7 @@ def write_raw(name: str, folder: Path, seed: int = 0) -> dict[str, Examples]:
     raw = {split: draw(10 * seed + number, SIZES[split], **kinds.get(base, {})) for number, split in enumerate(splits)}
     if base == "binarized_mnist":
         parts = {"train": "train", "validation": "valid", "test": "test"}
-        files = {f"binarized_mnist_{parts[split]}.amat": amat(raw[split].images) for split in raw}
+        files = {f"binarized_mnist_{parts[split]}.amat": amat(raw[split].examples) for split in raw}
         raw = {split: Examples(255 * images, None) for split, (images, _) in raw.items()}
     elif base == "emnist":
         files = {"gzip.zip": emnist_zip(config, raw)}

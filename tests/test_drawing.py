@@ -55,7 +55,7 @@ def test_neighbours_of_a_set_of_four_are_all_four_in_their_order():
 
 def test_neighbours_are_looked_for_among_streamed_images_too():
     class Source:
-        event_shape = TRAINING.shape[1:]
+        contents = data.pictures(TRAINING.shape[1:])
         __len__ = lambda self: len(TRAINING)
         read = lambda self, rows: (TRAINING[rows], None)
 
@@ -83,7 +83,7 @@ def test_two_latent_dimensions_are_drawn_as_they_are(tmp_path):
     figure = drawing._latents(POINTS[:, :2], LABELS)
     np.testing.assert_array_equal(plane(figure, tmp_path), POINTS[:, :2])
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("z0", "z1")
-    assert figure.get_suptitle() == "means of q(z|x) of 40 test images"
+    assert figure.get_suptitle() == "means of q(z|x) of 40 test examples"
 
 
 def test_one_latent_dimension_is_drawn_along_a_line(tmp_path):

@@ -96,8 +96,8 @@ def test_throughput_leaves_out_the_first_chunk_unless_it_is_the_only_one():
 class Bytes:
     """Twelve images, read one chunk at a time; `events` is told of every reading."""
 
-    event_shape = (2, 3, 1)
-    images = np.random.default_rng(0).integers(0, 256, (12, *event_shape), dtype=np.uint8)
+    contents = data.pictures((2, 3, 1))
+    images = np.random.default_rng(0).integers(0, 256, (12, 2, 3, 1), dtype=np.uint8)
 
     def __init__(self, events: list) -> None:
         self.events = events
@@ -153,5 +153,6 @@ def test_streamed_images_give_the_bits_of_those_in_memory_each_chunk_read_before
     for loss, expected_loss in zip(losses, expected_losses, strict=True):
         np.testing.assert_array_equal(loss, expected_loss)
     # Before a chunk of another length is compiled, the last is waited for.
+    assert events.pop(0) == "read"  # of one, whose shape it has
     assert events == ["read", "read", 2, "read", 4, 6, "read", "read", 8, 10, "read", 11]
     assert np.abs(params - 1).min() > 0.01

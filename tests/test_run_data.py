@@ -13,7 +13,7 @@ from experiments.command.flags import read_flags
 from experiments.run import build, workdir
 from tests import commands
 from tests.own_files import GREY, save_npy
-from vae_jax import runs
+from vae_jax import data, runs
 
 SMALL = {
     "model.latent_dim": 2,
@@ -32,7 +32,7 @@ def begun(folder: Path, data_path: Path | None) -> build.Experiment:
     given = [] if data_path is None else [f"--config.data.path={data_path}"]
     config = train.parse(["train", *arguments(folder, *given)])
     experiment = build.build(config, data_dir=None)
-    with workdir.claimed(folder, config, experiment.fingerprint):
+    with workdir.claimed(folder, experiment.config, experiment.fingerprint):
         pass
     return experiment
 
@@ -140,10 +140,10 @@ def test_the_study_of_gradients_takes_data_path(run):
 
 def test_the_mean_of_the_data_is_the_one_that_the_run_began_with(trained, monkeypatch):
     """An array in its checkpoints, which no later command computes again, by another NumPy or from other rows."""
-    monkeypatch.setattr(build, "_mean", lambda images: pytest.fail("the mean was computed again"))
+    monkeypatch.setattr(data, "statistics", lambda dataset: pytest.fail("the mean was computed again"))
     _, experiment = workdir.load(trained, data_dir=None, data_path=None)
     with runs.open_checkpoints(trained) as checkpoints:
-        stored = [runs.stored_model(checkpoints, step).data_mean for step in checkpoints.steps()]
+        stored = [runs.stored_model(checkpoints, step).fitted.statistics.x[""].mean for step in checkpoints.steps()]
     exact = experiment.dataset.train.examples.mean(axis=0, dtype=np.float64) / 255
-    for mean in (experiment.data_mean, workdir.as_stored(trained)["data_mean"], *stored):
+    for mean in (experiment.data_mean, workdir.as_stored(trained)["fitted"].statistics.x[""].mean, *stored):
         np.testing.assert_array_equal(mean, exact)

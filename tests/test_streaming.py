@@ -26,7 +26,7 @@ class Arrays:
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
         self.images, self.labels = images, labels
-        self.event_shape = images.shape[1:]
+        self.contents = data.pictures(images.shape[1:])
         self.asked: list[int] = []
 
     def __len__(self) -> int:
@@ -163,7 +163,7 @@ def test_fixed_binarisation_gives_an_image_the_draw_of_its_row(monkeypatch, at_o
 
 def test_a_source_without_an_identity_is_told_from_others_by_all_its_images():
     class Bytes:
-        event_shape = (1, 1, 1)
+        contents = data.pictures((1, 1, 1))
 
         def __init__(self, last: int) -> None:
             self.last = last

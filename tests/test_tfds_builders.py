@@ -99,8 +99,8 @@ def test_cifar10_has_the_names_of_its_classes_and_the_numbers_of_its_images(prep
     assert tuple(builder.info.features["label"].names) == CIFAR_LABELS
     for split in ("train", "test"):
         numbered = {example["id"]: example["image"] for example in builder.as_data_source(split=split)}
-        assert len(numbered) == len(raw[split].images)
-        for row, image in enumerate(raw[split].images):
+        assert len(numbered) == len(raw[split].examples)
+        for row, image in enumerate(raw[split].examples):
             np.testing.assert_array_equal(numbered[f"{split}_{row:05d}".encode()], image)
 
 
@@ -200,7 +200,7 @@ def packed(raw: dict[str, Examples]) -> dict[str, np.ndarray]:
     """The bits of every image in 98 bytes, the first bit the highest."""
     parts = {"train": "train", "validation": "valid", "test": "test"}
     weights = 2 ** np.arange(7, -1, -1)
-    return {parts[s]: ((raw[s].images.reshape(-1, 98, 8) > 0) @ weights).astype(np.uint8) for s in raw}
+    return {parts[s]: ((raw[s].examples.reshape(-1, 98, 8) > 0) @ weights).astype(np.uint8) for s in raw}
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -88,7 +88,9 @@ def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]],
     def draw_neighbours() -> Figure:
         pictures, called = samples()
         first = pictures[:, 0] if called else pictures[0]
-        return _neighbours(np.asarray(first)[:_QUERIES], experiment)
+        train = experiment.dataset.train.examples
+        x = train[0] if contents.is_conditional else train
+        return _neighbours(np.asarray(first)[:_QUERIES], x.value if isinstance(x, Masked) else x)
 
     picture = experiment.view.picture
 
@@ -205,13 +207,10 @@ def _reconstructions(encoded: _Encoded, decode):
     return figures.image_grid(pairs, title=f"test images and the means of p(x|z) at the {encoded.name}")
 
 
-def _neighbours(samples, experiment: build.Experiment):
+def _neighbours(samples, stored):
     """Whether samples are copies: the training images nearest to them in Euclidean distance."""
-    train = experiment.dataset.train
-    most = max(1, _SEARCHED_BYTES // math.prod(samples.shape[1:]))
-    stored = train.rows(data.spread_rows(train.number, most))
-    x = stored[0] if experiment.dataset.contents.is_conditional else stored
-    searched = np.asarray(data.numbers(x.filled(0) if isinstance(x, Masked) else x)).reshape(-1, *samples.shape[1:])
+    most = max(1, _SEARCHED_BYTES // math.prod(stored.shape[1:]))
+    searched = np.asarray(data.numbers(stored[data.spread_rows(len(stored), most)])).reshape(-1, *samples.shape[1:])
     count = min(_NEIGHBOURS, len(searched))
     points = searched.reshape(len(searched), -1)
     # ‖sample − x‖² up to ‖sample‖², which is the same for all x.

@@ -9,6 +9,7 @@ from .binarization import unit_interval as unit_interval
 from .contents import Contents as Contents
 from .contents import Variable as Variable
 from .contents import pictures as pictures
+from .dataset import Covariate as Covariate
 from .dataset import DataError as DataError
 from .dataset import Dataset as Dataset
 from .dataset import Split as Split

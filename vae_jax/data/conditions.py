@@ -46,7 +46,8 @@ def _with(dataset: Dataset, name: str) -> Dataset:
         number = 1 + max(int(of.max()) for of in values.values())
         variable = Variable("category", (), tuple(map(str, range(number))))
     elif name in dataset.covariates:
-        values, variable = {split: of.covariates[name] for split, of in splits.items()}, dataset.covariates[name]
+        covariate = dataset.covariates[name]
+        values, variable = {split: getattr(covariate, split) for split in _SPLITS}, covariate.variable
     else:
         legal = (*dataset.covariates, LABEL, SIZE)
         raise ValueError(

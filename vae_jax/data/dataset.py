@@ -30,8 +30,9 @@ class Source(Protocol):
 
     - `identity(rows) -> bytes`: without decoding them, what tells their contents from others, names and sizes of files,
       say;
-    - `labels(rows)`: the labels without the examples;
-    - `covariates`: by name, what is known beside x of every example, a `Variable` and an array [n];
+    - `labels_of(rows)`: the labels without the examples;
+    - `covariates`: by name, what is known beside x of every example, a `Variable` and an array [n], where all splits
+      are of this one source;
     - `notes`: lines about how the file was read, and `schema`, what each column of a table is;
     - `check_split(train rows, held-out rows)`, which raises where the one cannot be learned from the other.
     """
@@ -94,12 +95,10 @@ class Split(NamedTuple):
       examples: x [n, ...], bytes [n, height, width, channels] of pictures, numbers of any shape, a dict of columns; or
         a pair (x, c) of a conditional data set. Any array may be `Streamed`, and any but c `distributions.Masked`.
       labels: classes, int32.
-      covariates: what is known beside x and labels, by name, and may be given to a model.
     """
 
     examples: Any
     labels: Int[np.ndarray, " n"] | None
-    covariates: Mapping[str, np.ndarray] = {}
 
     @property
     def number(self) -> int:
@@ -115,6 +114,15 @@ class Split(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[rows], self.examples)
 
 
+class Covariate(NamedTuple):
+    """What is known of every example beside x and its label, and may be given to a model: an array for each split."""
+
+    variable: Variable
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
 class Dataset(NamedTuple):
     """The three splits of a named data set, and what their examples are.
 
@@ -122,7 +130,7 @@ class Dataset(NamedTuple):
       name: of the data set, or the path of one's own.
       train, validation, test: the splits.
       contents: what one example is.
-      covariates: what the covariates of the splits are.
+      covariates: what may be given to a model, by name.
       notes: lines about how the data were read, for whoever asked for them.
       schema: of a table, what each column of its file is, as `data.load` takes it.
     """
@@ -132,7 +140,7 @@ class Dataset(NamedTuple):
     validation: Split
     test: Split
     contents: Contents
-    covariates: Mapping[str, Variable] = {}
+    covariates: Mapping[str, Covariate] = {}
     notes: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = None
 
@@ -177,6 +185,7 @@ def assemble(
 
     if (check_split := getattr(train, "check_split", None)) is not None:
         check_split(rows["train"][1], np.concatenate([rows[split][1] for split in HELD_OUT]))
+    covariates: Mapping[str, tuple[Variable, np.ndarray]] = getattr(train, "covariates", {})
     one = sum(leaf.nbytes for leaf in jax.tree.leaves(train.read(np.arange(1))[0]))
     for split in ("validation", "test"):
         if (size := len(rows[split][1]) * one) > memory_limit:
@@ -188,33 +197,22 @@ def assemble(
         source, of_train = rows["train"]
         structure = jax.tree.structure(source.read(of_train[:1])[0])
         leaves = [Streamed(source, of_train, leaf) for leaf in range(structure.num_leaves)]
-        labels = getattr(source, "labels", lambda rows: None)(of_train)
-        first = Split(jax.tree.unflatten(structure, leaves), labels, _covariates(source, of_train))
+        labels = getattr(source, "labels_of", lambda rows: None)(of_train)
+        first = Split(jax.tree.unflatten(structure, leaves), labels)
     else:
-        first = _split(*rows["train"])
-    known = {name: variable for name, (variable, _) in _known(train).items()}
+        first = Split(*_read(*rows["train"]))
+    in_rows = lambda values: {split: values[of] for split, (_, of) in rows.items()}
+    known = {name: Covariate(variable, **in_rows(values)) for name, (variable, values) in covariates.items()}
     return Dataset(
         name,
         first,
-        _split(*rows["validation"]),
-        _split(*rows["test"]),
+        Split(*_read(*rows["validation"])),
+        Split(*_read(*rows["test"])),
         train.contents,
         known,
         tuple(getattr(train, "notes", ())),
         getattr(train, "schema", None),
     )
-
-
-def _known(source: Source) -> Mapping[str, tuple[Variable, np.ndarray]]:
-    return getattr(source, "covariates", {})
-
-
-def _covariates(source: Source, rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: values[rows] for name, (_, values) in _known(source).items()}
-
-
-def _split(source: Source, rows: np.ndarray) -> Split:
-    return Split(*_read(source, rows), _covariates(source, rows))
 
 
 def _read(source: Source, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from .contents import Contents, Variable
-from .dataset import Dataset, Split
+from .dataset import Covariate, Dataset, Split
 from .splits import by_position
 
 _CELLS, _GENES, _TYPES, _BATCHES = 4000, 200, 5, 2
@@ -25,7 +25,7 @@ def wine(held_out: float = 0.1) -> Dataset:
     loaded: Any = load_wine()
     columns = {name: loaded.data[:, number].astype(np.float32) for number, name in enumerate(loaded.feature_names)}
     contents = Contents({name: Variable("real") for name in columns})
-    return _divided("wine", columns, loaded.target.astype(np.int32), {}, contents, {}, held_out)
+    return _divided("wine", columns, loaded.target.astype(np.int32), contents, {}, held_out)
 
 
 def synthetic_cells(held_out: float = 0.1) -> Dataset:
@@ -47,33 +47,28 @@ def synthetic_cells(held_out: float = 0.1) -> Dataset:
     share = np.exp(logits - logits.max(axis=1, keepdims=True))
     mean = size * share / share.sum(axis=1, keepdims=True)
     counts = rng.poisson(rng.gamma(2.0, mean / 2.0)) * (rng.random_sample(mean.shape) >= 0.1)
-    covariates = {"batch": batch.astype(np.int32)}
-    known = {"batch": Variable("category", (), tuple(map(str, range(_BATCHES))))}
+    known = {"batch": (Variable("category", (), tuple(map(str, range(_BATCHES)))), batch.astype(np.int32))}
     contents = Contents(Variable("count", (_GENES,)))
-    return _divided(
-        "synthetic_cells", counts.astype(np.int32), types.astype(np.int32), covariates, contents, known, held_out
-    )
+    return _divided("synthetic_cells", counts.astype(np.int32), types.astype(np.int32), contents, known, held_out)
 
 
 def _divided(
     name: str,
     examples: Any,
     labels: np.ndarray,
-    covariates: dict[str, np.ndarray],
     contents: Contents,
-    known: dict[str, Variable],
+    known: dict[str, tuple[Variable, np.ndarray]],
     held_out: float,
 ) -> Dataset:
     rows = by_position(len(labels), held_out, ("test", "validation"))
     if rows is None:
         raise ValueError(f"data.held_out={held_out} leaves {name} no training examples; hold out less")
-
-    def split(of: str) -> Split:
-        chosen = rows[of]
-        x = jax.tree.map(lambda array: array[chosen], examples)
-        return Split(x, labels[chosen], {name: values[chosen] for name, values in covariates.items()})
-
-    return Dataset(name, split("train"), split("validation"), split("test"), contents, known)
+    split = lambda of: Split(jax.tree.map(lambda array: array[rows[of]], examples), labels[rows[of]])
+    covariates = {
+        given: Covariate(variable, *(values[rows[of]] for of in ("train", "validation", "test")))
+        for given, (variable, values) in known.items()
+    }
+    return Dataset(name, split("train"), split("validation"), split("test"), contents, covariates)
 
 
 EMBEDDED: dict[str, Callable[[float], Dataset]] = {"wine": wine, "synthetic_cells": synthetic_cells}

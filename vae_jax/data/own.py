@@ -135,9 +135,9 @@ class _Arrays:
         if self._kind.has_missing:
             observed = ~np.isnan(value)
             value = Masked(np.where(observed, value, np.zeros_like(value)), observed)
-        return value, self.labels(rows)
+        return value, self.labels_of(rows)
 
-    def labels(self, rows: np.ndarray) -> np.ndarray | None:
+    def labels_of(self, rows: np.ndarray) -> np.ndarray | None:
         return None if self._labels is None else self._labels[rows]
 
     def identity(self, rows: np.ndarray) -> bytes:
