@@ -1,5 +1,6 @@
 """One's own images: arrays in files and folders of pictures."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,13 +92,23 @@ def test_zeros_and_ones_are_black_and_white(tmp_path, dtype):
     assert_is(data.load("own", path=save_npy(tmp_path / "own.npy", bits)), np.where(GREY > 127, 255, 0), None)
 
 
-FLAT = np.tile(5 * np.arange(NUM).reshape(-1, 1, 1, 1), (1, 6, 9, 1))
+def test_floats_keep_their_depth(tmp_path):
+    numbers = np.random.default_rng(0).uniform(size=(NUM, 6, 9)).astype(np.float32)
+    dataset = data.load("own", path=save_npy(tmp_path / "own.npy", numbers))
+    assert dataset.contents == data.pictures((6, 9, 1))
+    found = np.concatenate([dataset.train.examples, dataset.validation.examples, dataset.test.examples])
+    assert set(map(bytes, found)) == set(map(bytes, numbers))
 
 
-@pytest.mark.parametrize("images", [GREY, 255 * (GREY > 127), GREY // 32 * 32, FLAT])
-def test_floats_are_greys(tmp_path, images):
-    """Few levels are enough where rounding to bytes loses none."""
-    assert_is(data.load("own", path=save_npy(tmp_path / "own.npy", (images / 255).astype(np.float32))), images, None)
+def test_sixteen_bits_keep_their_depth(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 2**16, (NUM, 6, 9)).astype(np.uint16)
+    dataset = data.load("own", path=save_npy(tmp_path / "own.npy", deep))
+    assert dataset.contents == data.pictures((6, 9, 1))
+    assert dataset.train.examples.dtype == np.uint16
+    exact = dataset.train.examples[:3] / 65535
+    view = data.view(dataset)
+    observed = jax.vmap(view.observe)(jax.random.split(jax.random.key(0), 3), dataset.train.examples[:3])
+    np.testing.assert_allclose(observed, exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["npy", "folder"])

@@ -27,7 +27,8 @@ def start(workdir: Path, *arguments: str) -> commands.Started:
 def array(tmp_path_factory) -> Path:
     """The bundled digits as one's own file."""
     path = tmp_path_factory.mktemp("digits") / "digits.npy"
-    _, *splits = data.load("digits_5k")
+    digits = data.load("digits_5k")
+    splits = (digits.train, digits.validation, digits.test)
     np.save(path, np.concatenate([split.examples[..., 0] for split in splits]))
     return path
 

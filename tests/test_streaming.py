@@ -81,7 +81,7 @@ def test_only_the_split_that_a_source_lacks_is_held_out(has):
     drawn = np.concatenate([dataset.train.labels, lacking.labels])
     np.testing.assert_array_equal(np.sort(drawn), np.arange(100))
     np.testing.assert_array_equal(np.concatenate([dataset.train.examples, lacking.examples]), numbered(100)[drawn])
-    np.testing.assert_array_equal(getattr(dataset, has).examples, given[has].examples)
+    np.testing.assert_array_equal(getattr(dataset, has).examples, given[has].images)
 
 
 INDICES = {
@@ -127,12 +127,12 @@ def test_streamed_images_are_those_left_when_others_are_held_out():
 
 
 def test_nothing_is_read_but_what_is_asked_for():
-    """Nor are training images read before."""
+    """Nor are training images read before, but for one."""
     given = sources()
     images = assemble("numbered", given, held_out=0.1, memory_limit=1000).train.examples
-    assert given["train"].asked == []
+    assert given["train"].asked == [0]  # how large one is
     images[np.array([[4, 2], [9, 2]])]
-    assert sorted(given["train"].asked) == [2, 2, 4, 9]
+    assert sorted(given["train"].asked[1:]) == [2, 2, 4, 9]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -140,13 +140,13 @@ def test_held_out_images_larger_than_memory_are_refused(split):
     """They are gone through at every evaluation."""
     given = sources() | {split: Arrays(numbered(501))}
     assemble("numbered", given, held_out=0.1, memory_limit=6 * 501)
-    with pytest.raises(ValueError, match=rf"{split} images of numbered .*data\.memory_gb"):
+    with pytest.raises(ValueError, match=rf"{split} examples of numbered .*data\.memory_gb"):
         assemble("numbered", given, held_out=0.1, memory_limit=6 * 501 - 1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_too_few_images_to_hold_some_out_are_refused(count):
-    with pytest.raises(ValueError, match=f"numbered has {count} different training images: too few to hold out a"):
+    with pytest.raises(ValueError, match=f"numbered has {count} different training examples: too few to hold out a"):
         assemble("numbered", {"train": Arrays(numbered(count))}, held_out=0.5, memory_limit=LOTS)
 
 

@@ -57,9 +57,10 @@ class Streamed:
     It stands where an array [n, ...] does, for sets larger than memory: one leaf of the examples of a source.
     """
 
-    def __init__(self, source: Source, rows: Int[np.ndarray, " n"], leaf: int = 0) -> None:
+    def __init__(self, source: Source, rows: Int[np.ndarray, " n"], *, leaf: int = 0, one: Any = None) -> None:
+        """Of the leaf of this number; `one` is an example that has been read, with its leading axis."""
         self._source, self._rows, self._leaf = source, rows, leaf
-        example = self._leaf_of(source.read(rows[:1])[0])
+        example = self._leaf_of(source.read(rows[:1])[0] if one is None else one)
         self.shape, self.dtype = (len(rows), *example.shape[1:]), example.dtype
 
     def __len__(self) -> int:
@@ -186,17 +187,18 @@ def assemble(
     if (check_split := getattr(train, "check_split", None)) is not None:
         check_split(rows["train"][1], np.concatenate([rows[split][1] for split in HELD_OUT]))
     covariates: Mapping[str, tuple[Variable, np.ndarray]] = getattr(train, "covariates", {})
-    one = sum(leaf.nbytes for leaf in jax.tree.leaves(train.read(np.arange(1))[0]))
+    one, _ = train.read(np.arange(1))
+    nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(one))
     for split in ("validation", "test"):
-        if (size := len(rows[split][1]) * one) > memory_limit:
+        if (size := len(rows[split][1]) * nbytes) > memory_limit:
             raise ValueError(
                 f"the {split} examples of {name} take {size / 2**30:.1f} GiB, more than may be held in memory "
                 f"({memory_limit / 2**30:.1f} GiB, data.memory_gb)"
             )
-    if len(rows["train"][1]) * one > memory_limit:
+    if len(rows["train"][1]) * nbytes > memory_limit:
         source, of_train = rows["train"]
-        structure = jax.tree.structure(source.read(of_train[:1])[0])
-        leaves = [Streamed(source, of_train, leaf) for leaf in range(structure.num_leaves)]
+        structure = jax.tree.structure(one)
+        leaves = [Streamed(source, of_train, leaf=leaf, one=one) for leaf in range(structure.num_leaves)]
         labels = getattr(source, "labels_of", lambda rows: None)(of_train)
         first = Split(jax.tree.unflatten(structure, leaves), labels)
     else:

@@ -9,7 +9,6 @@ from PIL import Image, ImageOps
 
 # PIL decodes a file by its content, whatever it is called, and hands PostScript to Ghostscript: a program, run.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_FEWEST_LEVELS = 8
 
 
 def read_picture(
@@ -68,20 +67,6 @@ def fit_all(
 def black_and_white(images: np.ndarray) -> bool:
     """Whether integers are zeros and ones, to be read as black and white: no set of greys stops at 1/255."""
     return bool(images.max(initial=0) == 1)
-
-
-def check_depth(values: np.ndarray) -> None:
-    """Raises `ValueError` for floats in [0, 1] that lie so close together that bytes would not tell them apart."""
-    if not (values.min() >= 0 and values.max() <= 1):
-        return  # `to_bytes` names what lies outside
-    values = values.astype(np.float64)
-    levels = np.rint(255 * values)
-    # Of values evenly spread over n levels, rounding takes 1/n of the standard deviation. 1e-12 is the error of std.
-    if np.std(values - levels / 255) > np.std(values) / _FEWEST_LEVELS + 1e-12:
-        raise ValueError(
-            f"its floats lie in [{values.min():.3g}, {values.max():.3g}], of which bytes (steps of 1/255) keep "
-            f"{len(np.unique(levels))} levels: scale them to fill [0, 1]"
-        )
 
 
 def check_shape(shape: Sequence[int]) -> None:

@@ -149,7 +149,8 @@ class _Arrays:
             if self._kind.is_bytes:
                 pictures = to_bytes(values, binary=self._kind.is_black_and_white, numbers=rows.tolist())
                 return fit_all(pictures, size=self._size, channels=self._channels)
-            return self._kind.convert(values, rows)
+            values = self._kind.convert(values, rows)
+            return values[..., None] if self._kind.name == "picture" and values.ndim == 3 else values
         except ValueError as error:
             raise DataError(f"data.path {self._path}: {error}") from error
 
