@@ -22,7 +22,12 @@ _WORKDIR = FLAGS.workdir("runs/digits", "The folder of a run of experiments.trai
 _DATA_DIR = FLAGS.data_dir()
 _DATA_PATH = FLAGS.data_path()
 _TRUST = FLAGS.trust()
-_CHECKPOINT = FLAGS.string("checkpoint", "latest", "latest, best (by the validation ELBO), or a step.")
+_CHECKPOINT = FLAGS.string(
+    "checkpoint",
+    None,
+    "latest, best (by the validation ELBO), or a step; by default that of the summary: best with training.patience, "
+    "else latest.",
+)
 _WEIGHTS = FLAGS.choice(
     "weights", None, ["params", "average"], "The weight average or the raw parameters; the average where there is one."
 )

@@ -21,7 +21,7 @@ from .run import build
 
 FLAGS = CommandFlags()
 _ORACLE = FLAGS.choice("oracle", "ppca", list(gradients.ORACLES), "The model, where no --workdir is given.")
-_WORKDIR = FLAGS.workdir(None, "The folder of a run: its model at the newest checkpoint.")
+_WORKDIR = FLAGS.workdir(None, "The folder of a run: its model at the checkpoint that it reports.")
 _DATA_DIR = FLAGS.data_dir()
 _DATA_PATH = FLAGS.data_path()
 _TRUST = FLAGS.trust()

@@ -10,6 +10,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -100,9 +101,11 @@ def main(config: Config) -> None:
         watchdog.start(_STUCK_AFTER.value)
     summary = workdir.finished(folder, config, experiment.fingerprint) if first else None
     if parallel.from_first(np.asarray(summary is not None)):
-        if first:
+        if summary is not None:
             print(json_files.to_text(summary, indent=2))
-            print(f"{folder} holds a finished run of this config; nothing to do")
+            early = summary.get("stopped_early")
+            how = f", which training.patience stopped at step {summary['stopped_at']}" if early else ""
+            print(f"{folder} holds a finished run of this config{how}; nothing to do")
         return
     if first:
         print(*experiment.dataset.notes, *about, sep="\n", flush=True)
@@ -120,7 +123,8 @@ def main(config: Config) -> None:
 def finish(config: Config, experiment: build.Experiment, trained: session.Trained, folder: Path) -> None:
     """Evaluates on the test set, writes summary.json and, last of all, draws the figures."""
     if parallel.is_first_process():
-        print(f"evaluating {experiment.dataset.test.number} test examples", flush=True)
+        of_step = "" if config.training.patience is None else f" with the parameters of step {int(trained.state.step)}"
+        print(f"evaluating {experiment.dataset.test.number} test examples{of_step}", flush=True)
     params = parallel.whole(scores.evaluated_params(trained.state))
     meaning = scores.meaning(experiment, params)
     test = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)
@@ -128,8 +132,10 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
     raw = parallel.whole(trained.state.params)
     if isinstance(trained.log, NoLog):
         return
-    summary = {
-        "step": int(trained.state.step),
+    summary: dict[str, Any] = {"step": int(trained.state.step)}
+    if config.training.patience is not None:
+        summary |= {"stopped_at": trained.stopped_at, "stopped_early": trained.stopped_early}
+    summary |= {
         "params_sha256": scores.params_sha256(raw),
         "wall_seconds": trained.log.seconds(),
         "examples_per_second": trained.examples_per_second,

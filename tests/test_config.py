@@ -104,7 +104,7 @@ def test_texts_of_one_part_are_no_other_config(field, texts):
     ("stored", "message"),
     [
         ({"seeed": 0}, "seeed is a field that this version does not have"),
-        ({"training": {"patience": 3}}, "training.patience is a field that this version does not have"),
+        ({"training": {"patiense": 3}}, "training.patiense is a field that this version does not have"),
         ({"training": None}, "training must be a section of fields, got None"),
         ({"seed": "0"}, "seed must be of type int, got '0'"),
     ],
@@ -121,6 +121,7 @@ def test_what_this_version_does_not_have_is_named(stored, message):
         "data.channels": (None, 1, 3),
         "data.held_out": (1e-6, 0.1, 0.499),
         "data.memory_gb": (1e-9, 1, 1e6),
+        "training.patience": (None, 1, 10**9),
         "evaluation.num_examples": (None, 1, 10**9),
     }.items(),
 )

@@ -19,8 +19,11 @@ def constant_gradient(params, keys, batch):
     return jnp.sum(params), None
 
 
-def train(loss_fn, told: list, paused: list, *, num_steps: int, pauses: tuple[int, ...], start=None, xs=XS):
-    """The final state and throughput; what the loop tells of goes into the lists: (step, losses), (step, parameter)."""
+def train(loss_fn, told: list, paused: list, *, num_steps: int, pauses: tuple[int, ...], start=None, xs=XS, last=None):
+    """The final state and throughput; what the loop tells of goes into the lists: (step, losses), (step, parameter).
+
+    The pause at the step `last` ends it.
+    """
     mesh = parallel.data_mesh(jax.devices()[:1])
     state = training.init_state(jnp.ones(3), SGD) if start is None else start
     state, key, data = parallel.replicate((state, jax.random.key(0), xs), mesh)
@@ -36,7 +39,7 @@ def train(loss_fn, told: list, paused: list, *, num_steps: int, pauses: tuple[in
         pauses=pauses,
         throughput=throughput,
         on_metrics=lambda step, metrics: told.append((step, len(metrics["loss"]))),
-        on_pause=lambda step, state: paused.append((step, float(state.params[0]))),
+        on_pause=lambda step, state: paused.append((step, float(state.params[0]))) or step == last,
     )
     return state, throughput
 
@@ -48,6 +51,14 @@ def test_chunks_end_at_every_period_and_the_pauses_see_the_state_of_their_step()
     assert paused == [(6, 1 - 6 * 0.125), (11, 1 - 11 * 0.125)]
     np.testing.assert_array_equal(state.params, np.full(3, 1 - 11 * 0.125))
     assert throughput.examples_per_second > 0
+
+
+def test_a_pause_that_returns_true_ends_the_run_at_its_step():
+    told, paused = [], []
+    state, _ = train(constant_gradient, told, paused, num_steps=20, pauses=(4, 6), last=12)
+    assert [step for step, _ in told] == [4, 6, 8, 12]
+    assert [step for step, _ in paused] == [6, 12]
+    assert int(state.step) == 12
 
 
 def test_a_run_goes_on_from_the_step_of_its_state():

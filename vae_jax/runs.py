@@ -175,7 +175,7 @@ def load(
     workdir: str | Path,
     *,
     average: bool = False,
-    checkpoint: str | int = "latest",
+    checkpoint: str | int | None = None,
     trusted: Collection[str] = (),
 ) -> tuple[VAE, Params, FrozenConfigDict]:
     """The model of a run of `experiments.train`, its parameters at a checkpoint, and its config.
@@ -184,8 +184,9 @@ def load(
       workdir: the run's folder.
       average: whether to load the weight average, of which a run that keeps one reports the figures, in place of the
         raw parameters.
-      checkpoint: "latest", "best" (by the validation ELBO), or a step. Every file is first compared with its SHA-256;
-        "latest" passes over damaged checkpoints, with a warning.
+      checkpoint: "latest", "best" (by the validation ELBO), or a step; None is the one whose figures the run reports,
+        "best" for a run with `training.patience` and "latest" for any other. Every file is first compared with its
+        SHA-256; "latest" passes over damaged checkpoints, with a warning.
       trusted: packages of one's own whose functions the run's model may name, "mypackage" for
         "mypackage.nets:tower(width=64)". Nothing else that a run's folder names is imported.
 
@@ -291,7 +292,7 @@ def checkpoint_folder(workdir: str | Path) -> Path:
     return folder
 
 
-def choose(checkpoints: Checkpoints, checkpoint: str | int) -> int:
+def choose(checkpoints: Checkpoints, checkpoint: str | int | None) -> int:
     """Returns the step of a checkpoint as `load` names it, whose files are as they were written.
 
     Where no checkpoint has a finite validation score, so that none is the best, "best" is the latest, with a warning.
@@ -300,8 +301,11 @@ def choose(checkpoints: Checkpoints, checkpoint: str | int) -> int:
       FileNotFoundError: where there is none.
       ValueError: where it is damaged.
     """
+    best = checkpoints.best_step() if checkpoint in (None, "best") else None
+    if checkpoint is None:
+        has_patience = best is not None and checkpoints.metadata(best, patience=dict | None)["patience"] is not None
+        checkpoint = "best" if has_patience else "latest"
     if checkpoint == "best":
-        best = checkpoints.best_step()
         if best is None:
             warnings.warn(
                 f"no checkpoint in {checkpoints.directory} has a validation score that is a finite number, so that "

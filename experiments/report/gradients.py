@@ -57,7 +57,7 @@ def of_oracle(name: str, *, seed: int, bound: str, width: float) -> Subject:
 
 
 def of_run(folder: Path, *, example: int, **read: Any) -> Subject:
-    """Returns the model of a run at its newest checkpoint, and one test image; `read` is as for `workdir.load`.
+    """Returns the model of a run at the checkpoint that it reports, and a test image; `read` is as for `workdir.load`.
 
     Raises:
       ValueError: where there is no such image.
@@ -67,7 +67,7 @@ def of_run(folder: Path, *, example: int, **read: Any) -> Subject:
     if example >= number:
         raise ValueError(f"--example={example}: there are {number} test images, counted from 0")
     average = scores.evaluated_weights(config) == "average"
-    params = scores.load_weights(experiment, folder, checkpoint="latest", weights="average" if average else "params")[1]
+    params = scores.load_weights(experiment, folder, checkpoint=None, weights="average" if average else "params")[1]
     x = jax.tree.map(lambda leaf: leaf[0], experiment.observed("test", np.array([example])))
     return Subject(experiment.vae, params, x, lambda count: None)
 

@@ -106,6 +106,11 @@ class Training:
     log_every: int = _field(100, "steps between lines of metrics")
     eval_every: int = _field(1000, "steps between evaluations on the validation split")
     checkpoint_every: int = _field(1000, "steps between checkpoints")
+    patience: int | None = _field(
+        None,
+        "evaluations on the validation split without a better ELBO after which training stops, and the best is "
+        "evaluated; None: never",
+    )
 
 
 @dataclasses.dataclass
@@ -260,6 +265,7 @@ _AT_LEAST = {
     "training.log_every": 1,
     "training.eval_every": 1,
     "training.checkpoint_every": 1,
+    "training.patience": 1,
     "evaluation.num_samples": 1,
     "evaluation.num_examples": 1,
 }

@@ -34,8 +34,10 @@ def evaluated_params(state: training.TrainState) -> Any:
     return state.params if state.average is None else state.average
 
 
-def load_weights(experiment: build.Experiment, folder: Path, *, checkpoint: str, weights: str) -> tuple[int, Any]:
-    """(step, "average" or "params") of a run's checkpoint: "latest", "best" or a step.
+def load_weights(
+    experiment: build.Experiment, folder: Path, *, checkpoint: str | None, weights: str
+) -> tuple[int, Any]:
+    """(step, "average" or "params") of a run's checkpoint: "latest", "best", a step, or None as in `runs.load`.
 
     Raises:
       FileNotFoundError: where there is none.
@@ -48,9 +50,9 @@ def load_weights(experiment: build.Experiment, folder: Path, *, checkpoint: str,
 
 
 def load_params(folder: Path, vae: VAE) -> Any:
-    """The raw parameters of a run's newest checkpoint; raises as `load_weights`."""
+    """The raw parameters of the checkpoint that a run reports; raises as `load_weights`."""
     with runs.open_checkpoints(folder) as checkpoints:
-        step = runs.choose(checkpoints, "latest")
+        step = runs.choose(checkpoints, None)
         return checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))
 
 

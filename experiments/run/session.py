@@ -13,19 +13,30 @@ from ..command.errors import UserError, user_errors
 from . import build, nonfinite, scores, workdir
 from .config import Config, to_dict
 from .metrics import MetricsLog, NoLog, open_log
+from .patience import Patience
 from .progress import Progress
 from .steps import RunSteps
 
 # What a run stores with its checkpoints for its own resumption.
-_FIELDS = {"examples_per_second": float | None, "skipped_steps": list[int] | None}
+_FIELDS = {"examples_per_second": float | None, "skipped_steps": list[int] | None, "patience": dict | None}
 
 
 class Trained(NamedTuple):
-    """A run at its end: its state, its log, and how fast it was."""
+    """A run at its end.
+
+    Attributes:
+      state: what is evaluated: with `training.patience` the state of the best validation ELBO, else the last one.
+      log: its metrics.
+      examples_per_second: how fast it was.
+      stopped_at: its last step.
+      stopped_early: whether its patience was at an end there.
+    """
 
     state: training.TrainState
     log: MetricsLog | NoLog
     examples_per_second: float | None
+    stopped_at: int
+    stopped_early: bool
 
 
 def train(
@@ -34,7 +45,8 @@ def train(
     """Returns the run of a folder at its end, trained from its newest checkpoint, if there is one.
 
     Raises:
-      UserError: where a save fails, the folder (`place`) is moved or deleted, or the loss or a gradient is not finite.
+      UserError: where a save fails, the folder (`place`) is moved or deleted, the loss or a gradient is not finite, or
+        the checkpoint to be evaluated is damaged.
       Interrupted: after a signal, when the state is saved.
     """
     options = config.training
@@ -50,6 +62,8 @@ def train(
         throughput = training.Throughput()
         speed = lambda: throughput.examples_per_second or stored["examples_per_second"]
         skips = nonfinite.Skips(options.max_skipped, stored["skipped_steps"] or [])
+        patience = Patience(**(stored["patience"] or {}))
+        is_spent = lambda: options.patience is not None and patience.since >= options.patience
         with (
             open_log(folder, step=first, wandb_project=wandb_project, config=to_dict(config)) as log,
             Progress(num_steps=options.num_steps, step=first) as progress,
@@ -67,18 +81,22 @@ def train(
 
             def save(state: training.TrainState) -> None:
                 described = {**steps.metadata, "examples_per_second": speed(), "skipped_steps": skips.steps}
+                if options.patience is not None:
+                    described["patience"] = patience._asdict()
                 place.check()
                 with user_errors():
                     score = elbos.get(int(state.step))
                     checkpoints.save(state, described, constants=steps.constants, score=score)
 
             def validate(step: int, state: training.TrainState) -> None:
+                nonlocal patience
                 values = scores.validation_scores(experiment, scores.evaluated_params(state))
                 place.check()
                 log.write(step, "validation", values)
                 elbos[step] = values["elbo"]
+                patience = patience.after(step, elbos[step])
 
-            def on_pause(step: int, state: training.TrainState) -> None:
+            def on_pause(step: int, state: training.TrainState) -> bool:
                 last = step == options.num_steps
                 try:
                     if last or step % options.eval_every == 0:
@@ -86,8 +104,10 @@ def train(
                 except signals.Interrupted:
                     save(state)
                     raise
-                if last or step % options.checkpoint_every == 0:
+                is_best = options.patience is not None and step == patience.best_step
+                if last or is_best or is_spent() or step % options.checkpoint_every == 0:
                     save(state)
+                return is_spent()
 
             evaluated = first % options.eval_every == 0 or first == options.num_steps
             if first and evaluated and stored["score"] is None:
@@ -96,7 +116,7 @@ def train(
             try:
                 state = steps.train(
                     state,
-                    num_steps=options.num_steps,
+                    num_steps=first if is_spent() else options.num_steps,
                     throughput=throughput,
                     on_metrics=on_metrics,
                     on_pause=on_pause,
@@ -109,14 +129,21 @@ def train(
                     before = checkpoints.newest_good(_warn) or 0
                     state = steps.state_at(before, checkpoints)
                 raise _explain(error, steps, state, folder) from error
-            if int(state.step) < options.num_steps:
+            stopped_at = int(state.step)
+            if stopped_at < options.num_steps:
                 save(state)
                 with user_errors():
                     checkpoints.wait()
                 signals.check()
         with user_errors():
             checkpoints.wait()
-    return Trained(state, log, speed())
+            if options.patience is not None and patience.best_step not in (None, stopped_at):
+                parallel.wait_for_all("best")  # the first process gives a checkpoint its name
+                state = steps.state_at(runs.choose(checkpoints, patience.best_step), checkpoints)
+    if options.patience is not None and parallel.is_first_process():
+        why = f": its last {patience.since} evaluations gave no better validation ELBO" if is_spent() else ""
+        print(f"training stopped at step {stopped_at} of {options.num_steps}{why}", flush=True)
+    return Trained(state, log, speed(), stopped_at, is_spent())
 
 
 def _explain(error: training.NonFiniteError, steps: RunSteps, state: training.TrainState, folder: Path) -> UserError:

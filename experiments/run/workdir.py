@@ -182,8 +182,10 @@ def finished(folder: Path, config: Config, fingerprint: dict[str, Any]) -> dict[
         return None
     check(folder, config, fingerprint)
     with user_errors():
-        summary = json_files.read_object(folder / SUMMARY, {"step": int})
-    return summary if summary["step"] >= config.training.num_steps else None
+        of_patience = {} if config.training.patience is None else {"stopped_at": int, "stopped_early": bool}
+        summary = json_files.read_object(folder / SUMMARY, {"step": int, **of_patience})
+    last = summary.get("stopped_at", summary["step"])
+    return summary if summary.get("stopped_early") or last >= config.training.num_steps else None
 
 
 def read_config(folder: Path) -> Config:

@@ -79,11 +79,12 @@ def run(
     pauses: tuple[int, ...],
     throughput: Throughput,
     on_metrics: Callable[[int, dict[str, np.ndarray]], None],
-    on_pause: Callable[[int, TrainState], None],
+    on_pause: Callable[[int, TrainState], bool | None],
     on_nonfinite: Callable[[NonFiniteError], None] = _raise,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> TrainState:
-    """Trains from `state.step` to `num_steps`, or to the end of the chunk in which it is interrupted.
+    """Trains from `state.step` to `num_steps`, to a pause that ends it, or to the end of the chunk in which it is
+    interrupted.
 
     A chunk ends at every multiple of a period in `pauses`, and at `num_steps`: the chunks depend on the step alone, so
     that a resumed run compiles and computes what the uninterrupted one does. The next chunk is dispatched before the
@@ -100,7 +101,7 @@ def run(
       pauses: periods in steps; the first is the chunk's, at the others `on_pause` is called too.
       throughput: is told each chunk's examples and seconds.
       on_metrics: called with a chunk's last step + 1 and every step's metrics.
-      on_pause: called with the step and the state, which it must not keep.
+      on_pause: called with the step and the state, which it must not keep; training ends where it returns True.
       on_nonfinite: called for every step whose loss or gradient is not finite, which is then left out of the metrics;
         before any pause at which that state would be seen.
       interrupted: asked once a chunk, in every process; where it is true in any, all return. The caller sees by the
@@ -141,13 +142,13 @@ def run(
         state, metrics = compiled[len(index)](state, noise_key, data, index)
         if pending is not None:
             report(*pending)
-        pending, step = (stop, index, metrics), stop
+        pending, step, stops = (stop, index, metrics), stop, False
         if step == num_steps or any(step % period == 0 for period in pauses[1:]):
             report(*pending)
             pending = None
-            on_pause(step, state)
+            stops = on_pause(step, state)
             mark = time.perf_counter()
-        if ends():
+        if ends() or stops:
             break
     if pending is not None:
         report(*pending)
