@@ -129,6 +129,12 @@ def test_a_run_with_patience_is_loaded_as_it_is_reported(stopped, named):
     assert scores.params_sha256(runs.load(stopped, **named)[1]) == summary(stopped)["params_sha256"]
 
 
+def test_a_run_with_patience_is_evaluated_as_it_is_reported(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path / "run")
+    commands.call("evaluate", f"--workdir={tmp_path / 'run'}", "--num_samples=2", *commands.NO_CHAINS)
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["step"] == summary(stopped)["step"]
+
+
 def test_the_same_command_prints_the_summary_and_changes_nothing(stopped, flags):
     """So does one for more steps."""
     before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
