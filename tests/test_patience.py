@@ -61,6 +61,15 @@ def stopped(flags, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def short(stopped, flags, tmp_path_factory) -> Path:
+    """The folder of a run whose last step is the evaluation after its best."""
+    folder = tmp_path_factory.mktemp("short") / "run"
+    last = summary(stopped)["step"] + 10
+    commands.call("train", *flags, f"--config.training.num_steps={last}", f"--workdir={folder}")
+    return folder
+
+
 def summary(folder: Path) -> dict:
     """Returns that of a run, but for the time that it took."""
     written = json.loads((folder / "summary.json").read_text())
@@ -129,6 +138,11 @@ def test_a_run_with_patience_is_loaded_as_it_is_reported(stopped, named):
     assert scores.params_sha256(runs.load(stopped, **named)[1]) == summary(stopped)["params_sha256"]
 
 
+def test_a_run_begins_with_the_parameters_that_another_with_patience_reports(stopped):
+    _, experiment = workdir.load(stopped, data_dir=None, data_path=None)
+    assert scores.params_sha256(scores.load_params(stopped, experiment.vae)) == summary(stopped)["params_sha256"]
+
+
 def test_a_run_with_patience_is_evaluated_as_it_is_reported(stopped, tmp_path):
     shutil.copytree(stopped, tmp_path / "run")
     commands.call("evaluate", f"--workdir={tmp_path / 'run'}", "--num_samples=2", *commands.NO_CHAINS)
@@ -187,15 +201,21 @@ def test_a_run_that_is_killed_and_interrupted_stops_and_reports_as_the_uninterru
     assert lines(folder) == lines(stopped)
 
 
-def test_a_run_that_reaches_its_last_step_reports_the_best_and_goes_on_with_its_patience(stopped, flags, tmp_path):
-    """Given more steps it comes to what the run that had them came to."""
-    best = summary(stopped)["step"]
-    arguments = [*flags, f"--workdir={tmp_path / 'run'}"]
-    commands.call("train", *arguments, f"--config.training.num_steps={best + 10}")
-    short = summary(tmp_path / "run")
-    assert (short["step"], short["stopped_at"], short["stopped_early"]) == (best, best + 10, False)
-    assert short["params_sha256"] == summary(stopped)["params_sha256"]
-    commands.call("train", *arguments)
+def test_a_run_that_reaches_its_last_step_reports_the_best(stopped, short):
+    best, written = summary(stopped)["step"], summary(short)
+    assert (written["step"], written["stopped_at"], written["stopped_early"]) == (best, best + 10, False)
+    assert written["params_sha256"] == summary(stopped)["params_sha256"]
+
+
+def test_a_run_that_reached_its_last_step_is_finished(short, flags):
+    last = summary(short)["stopped_at"]
+    printed = commands.call("train", *flags, f"--config.training.num_steps={last}", f"--workdir={short}")
+    assert "a finished run of this config; nothing to do" in printed
+
+
+def test_a_run_that_is_given_more_steps_goes_on_with_its_patience(stopped, short, flags, tmp_path):
+    shutil.copytree(short, tmp_path / "run")
+    commands.call("train", *flags, f"--workdir={tmp_path / 'run'}")
     assert summary(tmp_path / "run") == summary(stopped)
 
 

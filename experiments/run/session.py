@@ -105,7 +105,7 @@ def train(
                     save(state)
                     raise
                 is_best = options.patience is not None and step == patience.best_step
-                if last or is_best or is_spent() or step % options.checkpoint_every == 0:
+                if last or is_best or step % options.checkpoint_every == 0:
                     save(state)
                 return is_spent()
 
