@@ -172,9 +172,7 @@ def assemble(
     missing = [split for split in HELD_OUT if split not in sources]
     rows = {split: (source, np.arange(len(source))) for split, source in sources.items()}
     if missing:
-        divided = (
-            by_position(len(train), held_out, missing) if hashes is None else by_hash(hashes, held_out, missing)
-        )
+        divided = by_position(len(train), held_out, missing) if hashes is None else by_hash(hashes, held_out, missing)
         if divided is None:
             number = len(train) if hashes is None else len(np.unique(hashes))
             needed = f"at least {len(missing) + 1} are needed" if number <= len(missing) else "hold out less"
