@@ -5,8 +5,11 @@
 `mnist.py` with the label given to both networks; samples are drawn in a row for each class. Test images binarised once,
 seed 0, ± one standard error over the 10,000 test images, for log p(x|label):
 
-    ELBO        MEASURED
-    -log p(x)   MEASURED
+    ELBO        -89.29 ± 0.25 nats
+    -log p(x)    85.41 ± 0.23 nats, 500 importance samples (published: 82.32, IWAE with K = 1 and 3,280 epochs, 5,000
+                 samples, github.com/nbip/IWAE)
+
+Seven minutes on two CPU cores, without the evaluation. The published figure is of another training and more samples.
 """
 
 from experiments.configs import mnist
