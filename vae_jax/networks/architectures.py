@@ -1,62 +1,60 @@
 """Ready-made VAEs: multilayer perceptrons, convolutional networks, and residual ones."""
 
-from jaxtyping import ArrayLike
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
 
 from ..checks import check_sizes
 from ..model import VAE
 from ..parts import Family, Prior
 from . import bodies
 from .assemble import assemble
+from .inputs import Preprocesses
+
+
+class Parts(TypedDict, total=False):
+    """The arguments that `mlp`, `conv` and `resnet` hand on to `assemble`, where they are explained."""
+
+    posterior: str | Family
+    prior: str | Prior
+    likelihood: str | Family
+    condition_shape: int | tuple[int, ...] | Mapping[str, tuple[int, ...]] | None
+    compute_dtype: str
+    preprocess: Preprocesses
+    preprocess_condition: Preprocesses
+    input_mean: Any
+    output_mean: Any
+    output_scale: Any
+    masked: bool
+    sized: bool
+    examples: Any
 
 
 def mlp(
     *,
-    event_shape: int | tuple[int, ...],
+    event_shape: int | tuple[int, ...] | Mapping[str, tuple[int, ...]],
     latent_dim: int | tuple[int, ...],
     hidden: int | tuple[int, ...] = (200, 200),
     activation: str = "tanh",
     gated: bool = False,
-    posterior: str | Family = "diagonal",
-    prior: str | Prior = "standard_normal",
-    likelihood: str | Family = "bernoulli",
-    compute_dtype: str = "float32",
-    input_mean: ArrayLike | None = None,
-    output_mean: ArrayLike | None = None,
-    examples: ArrayLike | None = None,
+    **parts: Unpack[Parts],
 ) -> VAE:
     """Returns a VAE of multilayer perceptrons, the decoder's hidden layers mirroring the encoder's.
 
     Args:
-      event_shape: the shape of one example; an int n stands for (n,).
+      event_shape: the shape of one example; an int n stands for (n,), and a dict of shapes for a dict of arrays.
       latent_dim: the length of z, or its shape.
       hidden: widths of the encoder's hidden layers.
       activation: a key of `networks.ACTIVATIONS`.
       gated: whether each hidden layer has a gate, as in `bodies.mlp`.
-      posterior: as in `assemble`, and so are the next.
-      prior: p(z).
-      likelihood: p(x|z).
-      compute_dtype: in which the networks compute.
-      input_mean: subtracted from the encoder's x; the data's mean centres the input.
-      output_mean: the mean that p(x|z) starts with: sets the bias of the last layer.
-      examples: of the data, at which a prior may begin.
+      **parts: `posterior`, `prior`, `likelihood` and the others of `assemble`.
 
     Raises:
       ValueError: as `assemble`.
 
     Source of the arrangement: Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5.
     """
-    return assemble(
-        encoder=bodies.mlp(hidden, activation, gated),
-        posterior=posterior,
-        prior=prior,
-        likelihood=likelihood,
-        event_shape=event_shape,
-        latent_shape=latent_dim,
-        compute_dtype=compute_dtype,
-        input_mean=input_mean,
-        output_mean=output_mean,
-        examples=examples,
-    )
+    encoder = bodies.mlp(hidden, activation, gated)
+    return assemble(encoder=encoder, event_shape=event_shape, latent_shape=latent_dim, **parts)
 
 
 def conv(
@@ -65,13 +63,7 @@ def conv(
     latent_dim: int | tuple[int, ...],
     hidden: int | tuple[int, ...] = (32, 64),
     activation: str = "relu",
-    posterior: str | Family = "diagonal",
-    prior: str | Prior = "standard_normal",
-    likelihood: str | Family = "bernoulli",
-    compute_dtype: str = "float32",
-    input_mean: ArrayLike | None = None,
-    output_mean: ArrayLike | None = None,
-    examples: ArrayLike | None = None,
+    **parts: Unpack[Parts],
 ) -> VAE:
     """Returns a VAE of convolutional networks for images [height, width, channels].
 
@@ -83,18 +75,8 @@ def conv(
     """
     if len(check_sizes(event_shape, "event_shape")) != 3:
         raise ValueError(f"conv needs images [height, width, channels]; the event shape is {event_shape}")
-    return assemble(
-        encoder=bodies.conv(hidden, activation),
-        posterior=posterior,
-        prior=prior,
-        likelihood=likelihood,
-        event_shape=event_shape,
-        latent_shape=latent_dim,
-        compute_dtype=compute_dtype,
-        input_mean=input_mean,
-        output_mean=output_mean,
-        examples=examples,
-    )
+    encoder = bodies.conv(hidden, activation)
+    return assemble(encoder=encoder, event_shape=event_shape, latent_shape=latent_dim, **parts)
 
 
 def resnet(
@@ -104,13 +86,7 @@ def resnet(
     hidden: int | tuple[int, ...] = (32, 64),
     blocks: int = 1,
     activation: str = "silu",
-    posterior: str | Family = "diagonal",
-    prior: str | Prior = "standard_normal",
-    likelihood: str | Family = "bernoulli",
-    compute_dtype: str = "float32",
-    input_mean: ArrayLike | None = None,
-    output_mean: ArrayLike | None = None,
-    examples: ArrayLike | None = None,
+    **parts: Unpack[Parts],
 ) -> VAE:
     """Returns a VAE of residual convolutional networks for images [height, width, channels].
 
@@ -122,15 +98,5 @@ def resnet(
     """
     if len(check_sizes(event_shape, "event_shape")) != 3:
         raise ValueError(f"resnet needs images [height, width, channels]; the event shape is {event_shape}")
-    return assemble(
-        encoder=bodies.resnet(hidden, blocks, activation),
-        posterior=posterior,
-        prior=prior,
-        likelihood=likelihood,
-        event_shape=event_shape,
-        latent_shape=latent_dim,
-        compute_dtype=compute_dtype,
-        input_mean=input_mean,
-        output_mean=output_mean,
-        examples=examples,
-    )
+    encoder = bodies.resnet(hidden, blocks, activation)
+    return assemble(encoder=encoder, event_shape=event_shape, latent_shape=latent_dim, **parts)
