@@ -9,7 +9,12 @@ from tests.commands import ROOT, environment
 
 
 @pytest.mark.parametrize(
-    ("name", "printed"), [("estimators", "log p(x) - L(x)"), ("bring_your_own", "Flax NNX   ELBO -12.05")]
+    ("name", "printed"),
+    [
+        ("estimators", "log p(x) - L(x)"),
+        ("bring_your_own", "Flax NNX   ELBO -12.05"),
+        ("imputation", "IterativeImputer  0.782"),
+    ],
 )
 def test_a_notebook_runs_and_its_assertions_hold(name, printed):
     command = [sys.executable, f"experiments/notebooks/{name}.py"]

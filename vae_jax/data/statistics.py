@@ -116,7 +116,10 @@ def _moments(values: Any, kind: str) -> Moments:
 
 
 def _mean(value: np.ndarray, observed: Any) -> np.ndarray:
-    return np.asarray(value.mean(0, dtype=np.float64, where=True if observed is None else observed))
+    if observed is None:
+        return np.asarray(value.mean(0, dtype=np.float64))
+    with np.errstate(invalid="ignore"):  # of an element that is never observed
+        return np.asarray(value.sum(0, dtype=np.float64, where=observed) / np.sum(observed, 0))
 
 
 def _scale(value: np.ndarray, observed: Any, mean: np.ndarray) -> np.ndarray:
