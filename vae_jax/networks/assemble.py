@@ -1,18 +1,16 @@
 """A VAE put together from its parts."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, Key
+from jaxtyping import Array, ArrayLike
 
 from .. import expressions
 from ..checks import check_sizes
 from ..distributions import Distribution, is_masked
-from ..keys import check_key
 from ..likelihoods import LIKELIHOODS
 from ..model import VAE
 from ..names import check_name
@@ -21,8 +19,10 @@ from ..posteriors import POSTERIORS
 from ..precision import at_least_float32
 from ..priors import PRIORS
 from .bodies import BODIES, Body, Network, Outputs
+from .given import Conditions
 from .inputs import Inputs, Preprocesses, example_of, shape_of
 from .preprocess import Constant, standardize
+from .together import put_together
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
@@ -121,34 +121,6 @@ def assemble(
     )
 
 
-class _Conditions(NamedTuple):
-    """What a VAE is given beside x: the shape of c and its preprocessing, None for no c, and whether x's total."""
-
-    shape: Any
-    preprocess: Any
-    sized: bool
-
-    def given(self) -> Callable[[Any], tuple[Any, Any]] | None:
-        """Returns example -> (x, c) of the VAE; None where an example is x."""
-        if self.sized:
-            return lambda example: _sized(*(example if self.shape is not None else (example, None)))
-        return None if self.shape is None else lambda example: (example[0], example[1])
-
-    def covariates(self, c: Any) -> Any:
-        """Returns what the networks see of c; raises `ValueError` for one of another shape."""
-        seen = c.covariates if self.sized else c
-        found = None if seen is None else shape_of(seen)
-        if found != self.shape:
-            raise ValueError(f"c must have the shape {self.shape}, not {found}: an example is a pair (x, c)")
-        return seen
-
-
-def _sized(x: Any, c: Any) -> tuple[Any, Sized]:
-    if not isinstance(x, jax.Array | np.ndarray):
-        raise ValueError("the total of counts needs an x that is one array with no missing entry")
-    return x, Sized(c, jnp.sum(x))
-
-
 @functools.cache
 def _assembled(
     encoder: Body,
@@ -171,7 +143,7 @@ def _assembled(
     event_shape, mean = thawed(shape), None if output_mean is None else output_mean.tree
     if output_scale is not None and likelihood.in_units is not None:
         likelihood = likelihood.in_units(mean, output_scale.tree)
-    conditions = _Conditions(thawed(condition_shape), preprocess_condition, sized)
+    conditions = Conditions(thawed(condition_shape), sized)
     given, c = conditions.given(), None if condition_shape is None else example_of(conditions.shape)
     of_posterior = Outputs(posterior.outputs(latent_shape), posterior.zeros)
     of_likelihood = Outputs(likelihood.outputs(event_shape), likelihood.zeros, mean, likelihood.bias)
@@ -220,55 +192,6 @@ def _is_real(event_shape: Any, examples: tuple[Any, ...] | None) -> bool:
     if isinstance(event_shape, Mapping):
         return False
     return examples is None or jnp.issubdtype(jnp.result_type(examples[0]), jnp.floating)
-
-
-def put_together(
-    *,
-    init_encoder: Callable[[Any], Any],
-    init_decoder: Callable[[Any], Any],
-    encode: Callable[[Any, Any, Any], Distribution],
-    decode: Callable[[Any, Any, Any], Distribution],
-    prior: Prior,
-    latent: Latent,
-    event: Event,
-    init_own: dict[str, Callable[[Any], Any]],
-    given: Callable[[Any], tuple[Any, Any]] | None = None,
-) -> VAE:
-    """Returns the VAE of these functions, each of which is for one example of `event.shape`, with their checks.
-
-    `encode` and `decode` take c as their last argument, None in a VAE without `given`.
-    """
-
-    def init(key: Key[Array, ""]) -> dict[str, Any]:
-        check_key(key)
-        encoder_key, decoder_key, *own_keys, prior_key = jax.random.split(key, 3 + len(init_own))
-        own = {name: init(key) for (name, init), key in zip(init_own.items(), own_keys, strict=True)}
-        own["prior"] = prior.init(prior_key, latent, event)
-        params = {"encoder": init_encoder(encoder_key), "decoder": init_decoder(decoder_key)}
-        params |= {name: value for name, value in own.items() if jax.tree.leaves(value)}
-        # Of a stated type each: a weak one would compile the first step twice.
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), params)
-
-    def encode_one(params: dict[str, Any], x: Any, c: Any = None) -> Distribution:
-        if shape_of(x) != event.shape:
-            raise ValueError(
-                f"encode takes ONE example of shape {event.shape}, not {shape_of(x)}; for a batch use "
-                "jax.vmap, or losses.over_batch"
-            )
-        return encode(params, x, c)
-
-    def decode_one(params: dict[str, Any], z: Any, c: Any = None) -> Distribution:
-        if jnp.shape(z) != latent.shape:
-            raise ValueError(
-                f"decode takes ONE latent of shape {latent.shape}, not {jnp.shape(z)}; batch with jax.vmap"
-            )
-        return decode(params, z, c)
-
-    def prior_of(params: dict[str, Any], c: Any = None) -> Distribution:
-        return prior.build(params.get("prior", {}), latent, event, functools.partial(encode_one, params))
-
-    jax.eval_shape(lambda key: prior.init(key, latent, event), jax.random.key(0))
-    return VAE(init, encode_one, decode_one, prior_of, given)
 
 
 class _Side:

@@ -1,7 +1,6 @@
 """What a network is given: values, what is missing of them, and c, as one array."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,8 +83,3 @@ def shape_of(x: Any) -> Any:
 def example_of(shape: Any) -> Any:
     """Returns an event of that shape, of zeros."""
     return {name: jnp.zeros(of) for name, of in shape.items()} if isinstance(shape, Mapping) else jnp.zeros(shape)
-
-
-def num_elements(shape: Any) -> int:
-    """Returns how many elements an event of a shape has."""
-    return sum(map(math.prod, shape.values())) if isinstance(shape, Mapping) else math.prod(shape)

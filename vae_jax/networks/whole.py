@@ -13,9 +13,9 @@ from ..distributions import Distribution
 from ..model import VAE
 from ..parts import Event, Latent, Prior, Shape
 from ..priors import PRIORS
-from .assemble import put_together
 from .bodies.linen import linen
 from .preprocess import Constant
+from .together import put_together
 
 
 def from_linen(
