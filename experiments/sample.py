@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from vae_jax import data, figures, runs
+from vae_jax.fitted import Fitted
 from vae_jax.parts import Sized
 
 from .command import entry
@@ -83,7 +84,7 @@ def main() -> None:
     print(json.dumps({"output": str(output), "num_images": _NUM_IMAGES.value, "draw": how, "seed": _SEED.value}))
 
 
-def _given(fitted: runs.Fitted, number: int) -> Any:
+def _given(fitted: Fitted, number: int) -> Any:
     """Returns c of each draw: classes in turn, and means."""
     contents, given = fitted.contents, {}
     for name, of in contents.condition.items():

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax import data, runs
+from vae_jax import data
+from vae_jax.fitted import Fitted
 
 
-def of_pictures(shape: tuple[int, ...], mean: Any) -> runs.Fitted:
-    return runs.Fitted(data.pictures(shape), data.Statistics({"": data.Moments(np.asarray(mean))}))
+def of_pictures(shape: tuple[int, ...], mean: Any) -> Fitted:
+    return Fitted(data.pictures(shape), data.Statistics({"": data.Moments(np.asarray(mean))}))
 
 
 def bytes_view(shape: tuple[int, ...], binarization: str = "none") -> data.View:

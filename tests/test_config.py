@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import digits
-from experiments.run import build
+from experiments.run import build, objective
 from experiments.run.config import Config, Data, Evaluation, Loss, differences, from_dict, to_dict, validate
 from tests.commands import ROOT
 from tests.fitted import bytes_view
@@ -179,7 +179,10 @@ def test_the_automatic_gradient_is_along_the_path_where_there_is_one(kind, num_s
     """Else the score function's, with the other samples as the baseline where there are some."""
     oracle = oracles.discrete(jax.random.key(0), latent_dim=2, event_dim=3) if kind == "discrete" else ppca()
     config = Config(data=Data(binarization="none"), loss=Loss(num_samples=num_samples))
-    loss_fn, batch = build.make_loss(config, oracle.vae, bytes_view((3,)), axis_name=None), np.zeros((1, 3), np.uint8)
+    loss_fn, batch = (
+        objective.make_loss(config, oracle.vae, bytes_view((3,)), axis_name=None),
+        np.zeros((1, 3), np.uint8),
+    )
     estimator = {"gradient": "pathwise"}
     if kind == "discrete":
         estimator = {"gradient": "score_function", "baseline": "leave_one_out" if num_samples > 1 else None}

@@ -18,14 +18,15 @@ import scipy.stats
 from jaxtyping import install_import_hook
 
 from experiments.command import flags
-from experiments.run import build
+from experiments.run import objective
 from experiments.run.config import Config, to_dict
 from tests.bound_parts import near_posterior
 from tests.commands import ROOT
 from tests.fitted import bytes_view, of_pictures
 from tests.statistics_checks import FALSE_ALARMS, assert_mean
-from vae_jax import VAE, expressions, losses, networks, runs, training
+from vae_jax import VAE, expressions, losses, networks, training
 from vae_jax.distributions import DiagonalNormal
+from vae_jax.fitted import build_vae
 from vae_jax.likelihoods import LIKELIHOODS
 from vae_jax.networks.bodies import BODIES, Outputs
 from vae_jax.posteriors import POSTERIORS
@@ -257,8 +258,8 @@ def step():
     """Loss, terms and gradient of a batch, of the config that the flags of all parts but the bound make."""
     parts = ("posterior", "prior", "likelihood", "body", "regulariser")
     config = config_of(*parts, **{"data.binarization": "none", "loss.beta": "0.5", "model.latent_dim": "(2,)"})
-    vae = runs.build_vae(to_dict(config)["model"], of_pictures((4,), np.full(4, 0.5)))
-    loss_fn = build.make_loss(config, vae, bytes_view((4,)), axis_name=None)
+    vae = build_vae(to_dict(config)["model"], of_pictures((4,), np.full(4, 0.5)))
+    loss_fn = objective.make_loss(config, vae, bytes_view((4,)), axis_name=None)
     batch = np.random.default_rng(0).integers(1, 256, size=(5, 4)).astype(np.uint8)
 
     def run(init_key, keys):
@@ -288,7 +289,7 @@ def test_the_command_counts_the_parameters_of_a_run(own, tmp_path):
     """Of the encoder: 4·3 + 3, a block's 2·3 + 2·(3·3 + 3), and three heads' 3·2 + 2; a radius of the prior."""
     model = to_dict(config_of("posterior", "prior", **{"model.latent_dim": "(2,)"}))["model"]
     model |= {"network": "mypackage.body:Residual(width=3, num_blocks=1)", "likelihood": "bernoulli"}
-    vae = runs.build_vae(model, of_pictures((4,), np.zeros(4)))
+    vae = build_vae(model, of_pictures((4,), np.zeros(4)))
     state = training.init_state(jax.jit(vae.init)(jax.random.key(0)), optax.sgd(0.1))
     with training.Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(state, {"config": {"model": model}, "event_shape": (4,), "data_mean": [0.0] * 4})

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.run import build
+from experiments.run import objective
 from experiments.run.config import Config, Loss, Model, from_dict, to_dict
 from tests.fitted import bytes_view
 from vae_jax import expressions, likelihoods, losses, migration, networks, training
@@ -139,7 +139,7 @@ def test_an_old_loss_is_one_that_can_be_built(changes):
     """A field that does nothing for a bound would be refused."""
     vae = networks.mlp(event_shape=3, latent_dim=2, hidden=())
     assert isinstance(
-        build.make_loss(from_dict(old("loss", **changes)), vae, bytes_view((3,)), axis_name=None), losses.BatchLoss
+        objective.make_loss(from_dict(old("loss", **changes)), vae, bytes_view((3,)), axis_name=None), losses.BatchLoss
     )
 
 

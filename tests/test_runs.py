@@ -16,6 +16,7 @@ import pytest
 
 from tests.fitted import of_pictures
 from vae_jax import networks, runs, training
+from vae_jax.fitted import build_vae
 from vae_jax.training import manifest
 
 EVENT = (2, 3, 1)
@@ -109,7 +110,7 @@ def test_the_config_is_the_one_that_was_saved(workdir):
 @pytest.mark.parametrize("data_bias", [False, True])
 def test_the_data_mean_goes_where_the_config_says(center_input, data_bias):
     model = config(center_input=center_input, data_bias=data_bias)["model"]
-    vae = runs.build_vae(model, of_pictures(EVENT, DATA_MEAN))
+    vae = build_vae(model, of_pictures(EVENT, DATA_MEAN))
     means = {"input_mean": DATA_MEAN if center_input else None, "output_mean": DATA_MEAN if data_bias else None}
     assert vae is networks.mlp(event_shape=EVENT, **means, **NETWORK)
 
@@ -119,7 +120,7 @@ def test_a_network_is_built_by_its_name(name):
     network = f"{name}(hidden=(5, 4), activation=silu)"
     model = config(network=network, center_input=False, data_bias=False)["model"]
     expected = getattr(networks, name)(event_shape=EVENT, **NETWORK)
-    assert runs.build_vae(model, of_pictures(EVENT, DATA_MEAN)) is expected
+    assert build_vae(model, of_pictures(EVENT, DATA_MEAN)) is expected
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_network_is_built_by_its_name(name):
 )
 def test_a_model_that_cannot_be_built_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        runs.build_vae(config(**changes)["model"], of_pictures(EVENT, DATA_MEAN))
+        build_vae(config(**changes)["model"], of_pictures(EVENT, DATA_MEAN))
 
 
 def test_a_config_that_does_not_describe_the_checkpoint_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from tests import commands
 from tests.fitted import of_pictures
 from tests.test_runs import drawn_params
 from vae_jax import figures, runs, training
+from vae_jax.fitted import build_vae
 
 
 class Case(NamedTuple):
@@ -56,7 +57,7 @@ def write_run(workdir: Path, event_shape: tuple[int, ...], **model: Any) -> None
     with claimed(workdir, config, {}):
         pass
     mean = np.random.default_rng(0).uniform(0.05, 0.95, event_shape)
-    vae = runs.build_vae(to_dict(config)["model"], of_pictures(event_shape, mean))
+    vae = build_vae(to_dict(config)["model"], of_pictures(event_shape, mean))
     larger = lambda seed: jax.tree.map(lambda leaf: 4 * leaf, drawn_params(vae, seed))
     state = training.init_state(larger(1), optax.adam(0.1), average=keeps_average)._replace(step=jnp.int32(10))
     state = state._replace(average=larger(2) if keeps_average else None)

@@ -13,6 +13,7 @@ import pytest
 
 from tests import commands
 from vae_jax import data, evaluation, runs
+from vae_jax.fitted import Fitted, build_vae
 
 ROWS, COLOURS = 240, ("blue", "green", "red")
 ARGUMENTS = (
@@ -140,7 +141,7 @@ def test_nats_are_those_of_the_data_in_its_own_units():
         x = {name: (unit * values).astype(np.float32) for name, values in columns.items()}
         split = data.Split(x, None)
         dataset = data.Dataset("numbers", split, split, split, contents)
-        vae = runs.build_vae(model, runs.Fitted(contents, data.statistics(dataset)))
+        vae = build_vae(model, Fitted(contents, data.statistics(dataset)))
         keys = jax.random.split(jax.random.key(1), 100)
         found.append(evaluation.log_evidence(vae.init(jax.random.key(0)), keys, x, vae=vae, num_samples=10))
     np.testing.assert_allclose(found[0].value - found[1].value, 2 * math.log(1000), rtol=1e-4)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import distributions as distributions
     from . import evaluation as evaluation
     from . import figures as figures
+    from . import fitted as fitted
     from . import likelihoods as likelihoods
     from . import losses as losses
     from . import networks as networks
@@ -35,6 +36,7 @@ _SUBPACKAGES = (
     "distributions",
     "evaluation",
     "figures",
+    "fitted",
     "likelihoods",
     "losses",
     "networks",

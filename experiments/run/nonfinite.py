@@ -12,9 +12,10 @@ import optax
 from jaxtyping import Array, Float
 
 from vae_jax import data, runs, training
+from vae_jax.fitted import Fitted, build_vae
 from vae_jax.keys import example_keys
 
-from . import build
+from . import build, objective
 from .config import from_dict, to_dict
 
 
@@ -76,13 +77,13 @@ def replay(path: str | Path, *, trusted: Collection[str] = ()) -> Replayed:
     metadata = json.loads(str(arrays["metadata"]))
     runs.check_trusted(metadata["config"], trusted, f"{path}")
     config, contents = from_dict(metadata["config"]), data.Contents.from_json(metadata["contents"])
-    vae = runs.build_vae(to_dict(config)["model"], runs.Fitted.from_arrays(contents, arrays))
+    vae = build_vae(to_dict(config)["model"], Fitted.from_arrays(contents, arrays))
     template = jax.eval_shape(vae.init, jax.random.key(0))
     params = jax.tree_util.tree_map_with_path(lambda at, leaf: arrays[jax.tree_util.keystr(at)], template)
     leaves = [jnp.asarray(arrays[f"{_STORED}{number}"]) for number in range(contents.structure().num_leaves)]
     stored = jax.tree.unflatten(contents.structure(), leaves)
     view = data.view_of(contents, dtype=leaves[0].dtype, binarization=build.drawn(config))
-    loss_fn = build.make_loss(config, vae, view, axis_name=None)
+    loss_fn = objective.make_loss(config, vae, view, axis_name=None)
     noise_key = jax.random.wrap_key_data(arrays["noise_key"])
     step, rows = jnp.asarray(arrays["step"]), jnp.asarray(arrays["rows"])
 

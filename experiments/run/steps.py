@@ -8,7 +8,7 @@ import jax
 
 from vae_jax import parallel, training
 
-from . import build, nonfinite, scores
+from . import build, nonfinite, objective, scores
 from .config import Config, to_dict
 
 
@@ -27,7 +27,7 @@ class RunSteps:
         self._optimizer = build.make_optimizer(options)
         steps = functools.partial(
             training.train_batches if self._streamed else training.train_steps,
-            loss_fn=build.make_loss(
+            loss_fn=objective.make_loss(
                 config, experiment.vae, experiment.view, axis_name=parallel.axis_name(self._backend)
             ),
             optimizer=self._optimizer,
