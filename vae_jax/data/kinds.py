@@ -30,6 +30,11 @@ class Kind(NamedTuple):
     is_black_and_white: bool = False
     has_missing: bool = False
 
+    @property
+    def called(self) -> str:
+        """What the numbers are called in a message."""
+        return _MEANINGS[self.name]
+
     def convert(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Returns the values of some rows as they are stored.
 
@@ -95,7 +100,7 @@ def check_legal(values: np.ndarray, kind: Kind, rows: np.ndarray) -> None:
     if bad.any():
         row, *place = np.argwhere(bad)[0].tolist()
         raise ValueError(
-            f"its {_MEANINGS[kind.name]} must be {_LEGAL[kind.name]}; row {rows[row]} has {values[row, *place]} at "
+            f"its {kind.called} must be {_LEGAL[kind.name]}; row {rows[row]} has {values[row, *place]} at "
             f"{place if len(place) != 1 else f'column {place[0]}'}"
         )
     if kind.has_missing and values.ndim > 1:
@@ -104,7 +109,7 @@ def check_legal(values: np.ndarray, kind: Kind, rows: np.ndarray) -> None:
             raise ValueError(f"row {rows[empty[0]]} has no entry: all of it is NaN. Leave such rows out")
 
 
-_MEANINGS = {"picture": "pictures", "real": "numbers", "count": "counts", "binary": "zeros and ones"}
+_MEANINGS = {"picture": "pictures", "real": "real numbers", "count": "counts", "binary": "zeros and ones"}
 _LEGAL = {
     "picture": "floats from 0 to 1",
     "real": "finite, or NaN where one is missing",

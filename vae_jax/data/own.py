@@ -125,6 +125,10 @@ class _Arrays:
         self.covariates = {name: _covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
         shape = self._value(np.arange(1)).shape[1:]
         self.contents = Contents(Variable(self._kind.name, shape), masked=self._kind.has_missing)
+        holes = ", NaN where an entry is missing" if self._kind.has_missing else ""
+        self.notes = (
+            f"{path}: {len(self._array)} examples of shape {list(shape)}, taken for {self._kind.called}{holes}",
+        )
         self.hashes = functools.cache(functools.partial(row_hashes, self._array))  # read once, and only if need be
 
     def __len__(self) -> int:
