@@ -50,10 +50,8 @@ def _with(dataset: Dataset, name: str) -> Dataset:
         values, variable = {split: getattr(covariate, split) for split in _SPLITS}, covariate.variable
     else:
         legal = (*dataset.covariates, LABEL, SIZE)
-        raise ValueError(
-            f"data.condition={name!r}: {dataset.name} has nothing of that name beside x.{nearest(name, legal)} There "
-            f"are: {', '.join(legal)}"
-        )
+        message = f"data.condition={name!r}: {dataset.name} has nothing of that name beside x.{nearest(name, legal)}"
+        raise ValueError(". ".join([f"{message} There are: {', '.join(legal)}", *dataset.notes]))
     for split, of in values.items():
         _check(f"{dataset.name}: row {{row}} of the {split} split", name, variable, of, values["train"])
     contents = dataset.contents._replace(condition={**dataset.contents.condition, name: variable})
@@ -73,9 +71,11 @@ def _check(where: str, name: str, variable: Variable, values: np.ndarray, train:
     if variable.kind == "category":
         seen = np.bincount(train, minlength=len(variable.levels)) > 0
         for row in np.flatnonzero(~seen[values])[:1].tolist():
+            level = variable.levels[values[row]]
+            floats = ", or save numbers that are no classes as floats" if name != LABEL and level.isdigit() else ""
             raise DataError(
-                f"{where.format(row=row)} has the {name} {variable.levels[values[row]]!r}, which no training example "
-                "has: nothing can be learned of it. Leave such rows out"
+                f"{where.format(row=row)} has the {name} {level!r}, which no training example has: nothing can be "
+                f"learned of it. Leave such rows out{floats}"
             )
     for row in np.flatnonzero(~np.isfinite(values))[:1].tolist():
         raise DataError(f"{where.format(row=row)} has a {name} of {values[row]}: what is given must be known")

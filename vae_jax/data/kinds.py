@@ -1,6 +1,7 @@
 """What the numbers of an array are, where nothing but the array says so."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,8 @@ def kind_of(array: np.ndarray, *, all_of_it: bool) -> Kind:
     is_image = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] in (1, 3))
     if array.dtype == bool:
         return Kind("picture", np.dtype(np.uint8), is_bytes=True) if is_image else Kind("binary", np.dtype(np.float32))
-    looked_at = array if all_of_it else array[spread_rows(len(array), _LOOKED_AT)]
+    rows = np.arange(len(array)) if all_of_it else spread_rows(len(array), _LOOKED_AT)
+    looked_at = array if all_of_it else array[rows]
     low, high, missing, whole = _range(looked_at)
     if array.dtype.kind == "f":
         name = "picture" if is_image and _is_binary(low, high) else "real"
@@ -79,31 +81,32 @@ def kind_of(array: np.ndarray, *, all_of_it: bool) -> Kind:
     else:
         kind = Kind("count" if low >= 0 else "real", np.dtype(np.int32 if low >= 0 else np.float32))
     if not kind.is_bytes:
-        check_legal(looked_at, kind, np.arange(len(looked_at)))
+        for part in _parts(looked_at):
+            check_legal(np.asarray(looked_at[part]), kind, rows[part])
     return kind
 
 
 def check_legal(values: np.ndarray, kind: Kind, rows: np.ndarray) -> None:
     """Raises `ValueError`, naming row and place, for values that are not of a kind."""
-    if values.dtype.kind != "f":
-        bad = (values > _MOST_COUNT) | (values < (0 if kind.name == "count" else -math.inf))
-        if kind.name == "binary":
-            bad |= ~((values == 0) | (values == 1))
-    else:
-        bad = np.isinf(values) if kind.has_missing else ~np.isfinite(values)
+    if kind.name == "count":
+        bad = (values < 0) | (values > _MOST_COUNT)
+    elif values.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            bad |= np.isinf(values.astype(np.float32))
-        if kind.name == "picture":
-            bad |= (values < 0) | (values > 1)
-        if kind.name == "binary":
-            bad |= ~((values == 0) | (values == 1) | np.isnan(values))
+            in_float32 = values.astype(np.float32, copy=False)
+        bad = np.isinf(in_float32) if kind.has_missing else ~np.isfinite(in_float32)
+    else:
+        bad = np.zeros(values.shape, bool)
+    if kind.name == "picture" and kind.dtype == np.float32:
+        bad |= (values < 0) | (values > 1)
+    if kind.name == "binary":
+        bad |= (values != 0) & (values != 1) & ~np.isnan(values)
     if bad.any():
         row, *place = np.argwhere(bad)[0].tolist()
         raise ValueError(
             f"its {kind.called} must be {_LEGAL[kind.name]}; row {rows[row]} has {values[row, *place]} at "
             f"{place if len(place) != 1 else f'column {place[0]}'}"
         )
-    if kind.has_missing and values.ndim > 1:
+    if kind.has_missing:
         (empty,) = np.nonzero(np.isnan(values).reshape(len(values), -1).all(axis=1))
         if empty.size:
             raise ValueError(f"row {rows[empty[0]]} has no entry: all of it is NaN. Leave such rows out")
@@ -121,9 +124,8 @@ _LEGAL = {
 def _range(array: np.ndarray) -> tuple[float, float, bool, bool]:
     """(least, greatest, whether some are NaN, whether the others are whole numbers), a part at a time."""
     low, high, missing, whole = math.inf, -math.inf, False, True
-    step = max(1, _AT_ONCE // max(1, math.prod(array.shape[1:])))
-    for start in range(0, len(array), step):
-        part = np.asarray(array[start : start + step])
+    for rows in _parts(array):
+        part = np.asarray(array[rows])
         if part.dtype.kind == "f":
             with np.errstate(invalid="ignore"):
                 least, greatest = np.fmin.reduce(part, axis=None), np.fmax.reduce(part, axis=None)
@@ -133,6 +135,11 @@ def _range(array: np.ndarray) -> tuple[float, float, bool, bool]:
             least, greatest = part.min(), part.max()
         low, high = np.fmin(low, float(least)), np.fmax(high, float(greatest))
     return float(low), float(high), missing, whole
+
+
+def _parts(array: np.ndarray) -> Iterator[slice]:
+    step = max(1, _AT_ONCE // max(1, math.prod(array.shape[1:])))
+    return (slice(start, start + step) for start in range(0, len(array), step))
 
 
 def _is_binary(low: float, high: float) -> bool:

@@ -65,6 +65,7 @@ class _Rows:
 
     def __init__(self, path: Path, schema: str | Path | Mapping[str, Any] | None, condition: Sequence[str]) -> None:
         given = schemas.from_json(schema) if isinstance(schema, Mapping) else schema and schemas.read_schema(schema)
+        self.is_decoded = True
         self._path, self._table = path, read_table(path, schema=given or None, conditions=condition)
         columns = [column for column in self._table.columns if column.kind in schemas.MODELLED]
         variables = {column.name: Variable(column.kind, (), column.levels) for column in columns}
@@ -102,6 +103,7 @@ _GUESSED = (
 class _Arrays:
     def __init__(self, path: Path, size: tuple[int, int] | None, channels: int | None, memory_limit: int) -> None:
         self._path, self._size, self._channels = path, size, channels
+        self.is_decoded = size is None and channels is None
         try:
             self._array, self._labels, beside = _load(path, memory_limit)
         except Exception as error:  # a file may hold anything, and numpy may raise anything for it
@@ -113,8 +115,9 @@ class _Arrays:
             raise DataError(
                 f"data.path {path}: {len(self._array)} examples need as many labels, got {list(self._labels.shape)}"
             )
+        self._was_looked_at = self._array.nbytes <= memory_limit
         try:
-            self._kind: Kind = kind_of(self._array, all_of_it=self._array.nbytes <= memory_limit)
+            self._kind: Kind = kind_of(self._array, all_of_it=self._was_looked_at)
         except ValueError as error:
             raise DataError(f"data.path {path}: {error}") from error
         if (size is not None or channels is not None) and not self._kind.is_bytes:
@@ -123,6 +126,12 @@ class _Arrays:
                 f"{self._array.dtype}"
             )
         self.covariates = {name: _covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
+        self.notes = tuple(
+            f"{path}: the array {name!r}, {list(values.shape)} of {values.dtype}, is left out: it is no covariate, "
+            f"[{len(self)}] of numbers or text"
+            for name, values in beside.items()
+            if name not in self.covariates
+        )
         shape = self._value(np.arange(1)).shape[1:]
         self.contents = Contents(Variable(self._kind.name, shape), masked=self._kind.has_missing)
         holes = ", NaN where an entry is missing" if self._kind.has_missing else ""
@@ -156,7 +165,11 @@ class _Arrays:
             values = self._kind.convert(values, rows)
             return values[..., None] if self._kind.name == "picture" and values.ndim == 3 else values
         except ValueError as error:
-            raise DataError(f"data.path {self._path}: {error}") from error
+            why = "" if self._was_looked_at else _LOOKED_AT_SOME
+            raise DataError(f"data.path {self._path}: {error}{why}") from error
+
+
+_LOOKED_AT_SOME = ". What its numbers are was decided by some of its rows; a larger data.memory_gb has all looked at"
 
 
 def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
@@ -186,8 +199,10 @@ def _is_covariate(values: np.ndarray, of: Sized) -> bool:
 def _covariate(values: np.ndarray) -> tuple[Variable, np.ndarray]:
     """Text and whole numbers from 0 to 2³¹ − 1 as the codes of categories, other numbers as they are."""
     if values.dtype.kind == "f" or (values.dtype.kind == "i" and values.min() < 0):
-        return Variable("real"), values.astype(np.float32)
-    levels, codes = np.unique(values, return_inverse=True)
+        with np.errstate(over="ignore"):  # infinite numbers are refused where they are asked for
+            return Variable("real"), values.astype(np.float32)
+    text = np.char.decode(values, errors="replace") if values.dtype.kind == "S" else values
+    levels, codes = np.unique(text, return_inverse=True)
     return Variable("category", (), tuple(map(str, levels.tolist()))), codes.astype(np.int32)
 
 

@@ -124,7 +124,7 @@ def _mean(value: np.ndarray, observed: Any) -> np.ndarray:
 
 def _scale(value: np.ndarray, observed: Any, mean: np.ndarray) -> np.ndarray:
     total, number = np.zeros(value.shape[1:]), np.zeros(value.shape[1:])
-    step = max(1, 2**22 // max(1, value[0].size))
+    step = max(1, 2**18 // max(1, value[0].size))  # what a processor's cache holds
     for start in range(0, len(value), step):
         used = True if observed is None else observed[start : start + step]
         apart = value[start : start + step] - mean
