@@ -12,7 +12,7 @@ from .dataset import DataError, Dataset, Split
 def with_holes(dataset: Dataset, fraction: float) -> Dataset:
     """Returns the data set with entries of x hidden completely at random: the same ones at every call.
 
-    Where all entries of an example would be, its first one stays.
+    Where all that was observed of an example would be, the first of it stays.
 
     Args:
       dataset: in memory.
@@ -31,11 +31,15 @@ def with_holes(dataset: Dataset, fraction: float) -> Dataset:
     def hidden(split: Split) -> Split:
         x, *given = split.examples if is_pair else (split.examples,)
         columns = {"": x} if isinstance(dataset.contents.x, Variable) else x
-        kept = {name: rng.random_sample(_value(of).shape) >= fraction for name, of in sorted(columns.items())}
+        parts = {name: _parts(of) for name, of in sorted(columns.items())}
+        kept = {name: seen & (rng.random_sample(seen.shape) >= fraction) for name, (_, seen) in parts.items()}
         empty = ~np.any([of.reshape(len(of), -1).any(axis=1) for of in kept.values()], axis=0)
-        first = next(iter(kept.values()))
-        first.reshape(len(first), -1)[empty, 0] = True
-        masked = {name: _hidden(columns[name], of) for name, of in kept.items()}
+        for name, of in kept.items():
+            seen = parts[name][1].reshape(len(of), -1)
+            stays = empty & seen.any(axis=1)
+            of.reshape(len(of), -1)[stays, seen.argmax(axis=1)[stays]] = True
+            empty &= ~stays
+        masked = {name: Masked(np.where(of, parts[name][0], 0), of) for name, of in kept.items()}
         holes = masked[""] if isinstance(dataset.contents.x, Variable) else masked
         return split._replace(examples=(holes, *given) if is_pair else holes)
 
@@ -45,10 +49,8 @@ def with_holes(dataset: Dataset, fraction: float) -> Dataset:
     return dataset._replace(train=train, validation=validation, test=test, contents=contents)
 
 
-def _value(x: Any) -> np.ndarray:
-    return np.asarray(x.value if isinstance(x, Masked) else x)
-
-
-def _hidden(x: Any, kept: np.ndarray) -> Masked:
-    observed = kept & x.observed if isinstance(x, Masked) else kept
-    return Masked(np.where(observed, _value(x), np.zeros_like(_value(x))), observed)
+def _parts(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the values and where they were observed."""
+    if isinstance(x, Masked):
+        return np.asarray(x.value), np.asarray(x.observed)
+    return np.asarray(x), np.ones(np.shape(x), bool)

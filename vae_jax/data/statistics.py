@@ -14,7 +14,7 @@ from .order import spread_rows
 _MOST_BYTES = 2**28
 # What a network sees of a variable of these kinds is standardised: x, log x or log(1 + x).
 TRANSFORMS = {"real": "x", "positive": "log", "count": "log1p"}
-_TRANSFORMS = {"x": lambda x: x, "log": np.log, "log1p": np.log1p}
+_LOGARITHMS = {"log": np.log, "log1p": np.log1p}
 
 
 class Moments(NamedTuple):
@@ -81,17 +81,21 @@ def statistics(dataset: Dataset) -> Statistics:
 
 def _check(dataset: str, name: str, variable: Variable, moments: Moments) -> None:
     for place in np.argwhere(np.isnan(moments.mean))[:1].tolist():
-        where = f"column {name!r}" if name else f"column {place[0]}" if len(place) == 1 else f"the element {place}"
         raise DataError(
-            f"{dataset}: {where} has no entry in the training split: nothing can be learned of it; leave it out"
+            f"{dataset}: {_where(name, place)} has no entry in the training split: nothing can be learned of it; leave it out"
         )
     if variable.kind in ("real", "positive") and len(variable.shape) < 2 and moments.scale is not None:
         for place in np.argwhere(moments.scale == 0)[:1].tolist():
-            where = f"column {name!r}" if name else f"column {place[0]}"
             raise DataError(
-                f"{dataset}: {where} is constant in the training split, {moments.mean[tuple(place)]:g}: its density "
+                f"{dataset}: {_where(name, place)} is constant in the training split, {moments.mean[tuple(place)]:g}: its density "
                 "has no maximum; leave it out"
             )
+
+
+def _where(name: str, place: list[int]) -> str:
+    if name or len(place) == 1:
+        return f"column {name or place[0]!r}"
+    return f"the element {place}" if place else "the array"
 
 
 def _moments(values: Any, kind: str) -> Moments:
@@ -107,12 +111,14 @@ def _moments(values: Any, kind: str) -> Moments:
         return Moments(_mean(value, observed) / greatest)
     if kind not in TRANSFORMS:
         return Moments(_mean(value, observed))
-    seen = _TRANSFORMS[TRANSFORMS[kind]]
     mean = _mean(value, observed)
+    scale = _scale(value, observed, mean)
+    if TRANSFORMS[kind] == "x":
+        return Moments(mean, scale, mean, scale)
     with np.errstate(divide="ignore", invalid="ignore"):  # of what is missing
-        inputs = value if TRANSFORMS[kind] == "x" else seen(value, dtype=np.float32)
-    input_mean = mean if inputs is value else _mean(inputs, observed)
-    return Moments(mean, _scale(value, observed, mean), input_mean, _scale(inputs, observed, input_mean))
+        inputs = _LOGARITHMS[TRANSFORMS[kind]](value, dtype=np.float32)
+    input_mean = _mean(inputs, observed)
+    return Moments(mean, scale, input_mean, _scale(inputs, observed, input_mean))
 
 
 def _mean(value: np.ndarray, observed: Any) -> np.ndarray:
