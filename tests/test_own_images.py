@@ -146,6 +146,31 @@ def test_images_larger_than_memory_are_streamed(tmp_path, kind):
         np.testing.assert_array_equal(getattr(dataset, name).examples[:], getattr(held, name).examples)
 
 
+def test_numbers_with_missing_entries_are_streamed_as_they_are_held(tmp_path):
+    numbers = np.where(np.arange(4) == np.arange(NUM)[:, None] % 7, np.nan, GREY.reshape(NUM, -1)[:, :4] / 7)
+    path = save_npy(tmp_path / "own.npy", numbers)
+    streamed, held = data.load("own", path=path, memory_gb=500 / 2**30), data.load("own", path=path)
+    assert (streamed.train.is_streamed, streamed.contents) == (True, held.contents)
+    places = {row.tobytes(): place for place, row in enumerate(np.nan_to_num(numbers).astype(np.float32))}
+    for name in SPLITS:
+        split = getattr(held, name)
+        found = getattr(streamed, name).rows(np.arange(split.number))
+        jax.tree.map(np.testing.assert_array_equal, found, split.examples)
+        rows = [places[row.tobytes()] for row in found.value]
+        np.testing.assert_array_equal(found.observed, ~np.isnan(numbers[rows]))
+
+
+def test_a_row_of_another_kind_among_many_is_named_with_what_to_do(tmp_path):
+    """Of an array larger than memory some rows are looked at, and this is not one of them."""
+    numbers = np.random.default_rng(0).integers(0, 99, (5000, 9))
+    numbers[1003, 2] = -4
+    path = save_npy(tmp_path / "own.npy", numbers)
+    message = r"own\.npy: its counts must be .*; row 1003 has -4 at column 2\. .* a larger data\.memory_gb has all"
+    with pytest.raises(data.DataError, match=message):
+        data.load("own", path=path, memory_gb=1e-4).train.examples[:]
+    assert data.load("own", path=path).contents.x.kind == "real"
+
+
 @pytest.mark.parametrize("kind", ["npy", "folder"])
 def test_no_rows_of_streamed_images_are_no_images(tmp_path, kind):
     """An array gives them too, and the batches of no steps are none."""

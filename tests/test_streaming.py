@@ -8,6 +8,7 @@ import pytest
 from vae_jax import data
 from vae_jax.data import binarization
 from vae_jax.data.dataset import Source, assemble
+from vae_jax.distributions import Masked
 from vae_jax.keys import example_keys
 
 NUM = 2500
@@ -124,6 +125,35 @@ def test_streamed_images_are_those_left_when_others_are_held_out():
     np.testing.assert_array_equal(dataset.train.examples[rows], kept.train.examples)
     drawn = np.concatenate([dataset.train.examples[:], dataset.validation.examples, dataset.test.examples])
     np.testing.assert_array_equal(np.sort(drawn[:, 0, 0, 0]), np.arange(200))
+
+
+class Pairs:
+    """A source of pairs (x, c) in which entries of x are missing; x is a table or an array."""
+
+    def __init__(self, count: int, *, table: bool) -> None:
+        observed = np.arange(3 * count).reshape(count, 3) % 4 > 0
+        values = np.where(observed, np.arange(3.0 * count).reshape(count, 3), 0).astype(np.float32)
+        columns = {name: Masked(values[:, j], observed[:, j]) for j, name in enumerate("abc")}
+        self.examples = (columns if table else Masked(values, observed), {"dose": np.arange(count) / 8})
+        x = dict.fromkeys("abc", data.Variable("real")) if table else data.Variable("real", (3,))
+        self.contents = data.Contents(x, {"dose": data.Variable("real")}, masked=True)
+
+    def __len__(self) -> int:
+        return len(self.examples[1]["dose"])
+
+    def read(self, rows: np.ndarray):
+        return jax.tree.map(lambda leaf: leaf[rows], self.examples), rows.astype(np.int32)
+
+
+@pytest.mark.parametrize("name", ["everything", "rows of batches", "no rows"])
+@pytest.mark.parametrize("table", [True, False])
+def test_streamed_pairs_with_missing_entries_are_indexed_like_those_in_memory(table, name):
+    given = {split: Pairs(count, table=table) for split, count in (("train", NUM), ("validation", 9), ("test", 9))}
+    train = assemble("pairs", given, held_out=0.1, memory_limit=1000).train
+    assert (train.is_streamed, train.number) == (True, NUM)
+    assert jax.tree.structure(train.examples) == given["train"].contents.structure()
+    exact = jax.tree.map(lambda leaf: leaf[INDICES[name]], given["train"].examples)
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[INDICES[name]], train.examples), exact)
 
 
 def test_nothing_is_read_but_what_is_asked_for():

@@ -41,6 +41,26 @@ def test_deeper_pictures_are_drawn_with_their_numbers_as_probabilities(dtype):
     assert (np.asarray(draws)[:, -1, -1, 0] == 1).all()
 
 
+def test_deeper_pictures_keep_their_depth():
+    """16-bit numbers to a unit in the last place of float32, floats to the bit."""
+    deep = np.arange(0, 65536, 3277, dtype=np.uint16).reshape(SHAPE)
+    seen = view(np.uint16).observe(jax.random.key(0), jnp.asarray(deep))
+    np.testing.assert_allclose(seen, deep / 65535, rtol=1.2e-7)
+    floats = np.linspace(0, 1, 20, dtype=np.float32).reshape(SHAPE)
+    np.testing.assert_array_equal(view(np.float32).observe(jax.random.key(0), jnp.asarray(floats)), floats)
+
+
+def test_what_is_drawn_of_masked_pictures_and_pairs_is_what_is_drawn_of_the_picture():
+    """Where it was observed, and whatever is stored elsewhere."""
+    observed, key = BYTES > 100, jax.random.key(0)
+    exact = np.where(observed, data.binarize(jax.random.clone(key), BYTES), 0)
+    given = view(binarization="dynamic", masked=True, condition={"dose": data.Variable("real")})
+    x, c = given.observe(key, (Masked(jnp.asarray(BYTES), observed), {"dose": jnp.asarray(2.0)}))
+    np.testing.assert_array_equal(x.observed, observed)
+    np.testing.assert_array_equal(x.filled(0), exact)
+    assert c == {"dose": 2.0}
+
+
 def test_a_mask_and_what_is_given_are_left_as_they_are():
     contents = {"masked": True, "condition": {"label": data.Variable("category", (), ("a", "b"))}}
     observed = BYTES > 100

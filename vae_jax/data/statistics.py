@@ -82,13 +82,14 @@ def statistics(dataset: Dataset) -> Statistics:
 def _check(dataset: str, name: str, variable: Variable, moments: Moments) -> None:
     for place in np.argwhere(np.isnan(moments.mean))[:1].tolist():
         raise DataError(
-            f"{dataset}: {_where(name, place)} has no entry in the training split: nothing can be learned of it; leave it out"
+            f"{dataset}: {_where(name, place)} has no entry in the training split: nothing can be learned of it; "
+            "leave it out"
         )
     if variable.kind in ("real", "positive") and len(variable.shape) < 2 and moments.scale is not None:
         for place in np.argwhere(moments.scale == 0)[:1].tolist():
             raise DataError(
-                f"{dataset}: {_where(name, place)} is constant in the training split, {moments.mean[tuple(place)]:g}: its density "
-                "has no maximum; leave it out"
+                f"{dataset}: {_where(name, place)} is constant in the training split, {moments.mean[tuple(place)]:g}: "
+                "its density has no maximum; leave it out"
             )
 
 
