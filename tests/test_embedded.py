@@ -67,6 +67,12 @@ def test_the_mean_total_of_a_cell_is_that_of_the_library_size(cells):
     assert abs(totals.mean() - exact) < 5 * totals.std() / np.sqrt(3200)
 
 
+def test_totals_of_cells_spread_as_the_library_size_does(cells):
+    """Log totals have its scale, 0.4, and of 200 counts of means n s_g a share Σ_g s_g² / 2 ≈ 0.01 of variance more."""
+    spread = np.log(cells.train.examples.sum(axis=1)).std()
+    assert 0.4 - 5 * 0.4 / np.sqrt(2 * 3200) < spread < 0.45
+
+
 def test_a_tenth_of_the_large_counts_of_cells_is_set_to_zero(cells):
     """The negative binomial itself has a zero with probability (2 / (2 + μ))², which is below 0.02 on average."""
     counts = cells.train.examples

@@ -28,6 +28,8 @@ IMAGE, VECTOR = (20, 4, 5), (20, 7)
         (RNG.integers(0, 2, VECTOR).astype(np.float64), "binary", np.float32),
         (RNG.random(VECTOR) > 0.5, "binary", np.float32),
         (RNG.integers(0, 9, 20), "count", np.int32),
+        (RNG.integers(-1, 2, VECTOR), "real", np.float32),
+        (RNG.integers(-9, 9, IMAGE), "real", np.float32),
         (RNG.integers(-(2**40), 2**40, VECTOR), "real", np.float32),
         (RNG.normal(size=VECTOR).astype(np.float16), "real", np.float32),
         (RNG.random((20, 4, 5, 2)), "real", np.float32),
@@ -95,14 +97,20 @@ def test_values_are_stored_as_they_are_in_the_type_of_their_kind(array):
     np.testing.assert_array_equal(found, array.astype(kind.dtype))
 
 
-def test_what_an_array_is_does_not_depend_on_how_many_numbers_are_seen_at_once(monkeypatch):
-    """Two rows at once: what decides is in the last."""
+@pytest.mark.parametrize("row", [0, -1])
+@pytest.mark.parametrize(("decides", "name"), [(0.5, "real"), (np.nan, "binary")])
+def test_what_an_array_is_is_decided_by_any_of_its_numbers_however_many_are_seen_at_once(
+    monkeypatch, row, decides, name
+):
+    monkeypatch.setattr(kinds, "_AT_ONCE", 15)  # two rows
+    array = np.ones(VECTOR)
+    array[row, 0] = decides
+    kind = kind_of(array, all_of_it=True)
+    assert (kind.name, kind.has_missing) == (name, np.isnan(decides))
+
+
+def test_a_bad_row_is_called_by_its_number_however_many_are_seen_at_once(monkeypatch):
     monkeypatch.setattr(kinds, "_AT_ONCE", 15)
-    for decides, name in ((0.5, "real"), (np.nan, "binary")):
-        array = np.ones(VECTOR)
-        array[-1, 0] = decides
-        kind = kind_of(array, all_of_it=True)
-        assert (kind.name, kind.has_missing) == (name, np.isnan(decides))
     with pytest.raises(ValueError, match="row 19 has inf at column 6"):
         kind_of(np.where(np.arange(140).reshape(VECTOR) == 139, np.inf, 0.5), all_of_it=True)
 

@@ -47,7 +47,7 @@ def test_no_row_loses_all_its_entries(name):
     assert all(isinstance(leaf, Masked) for leaf in leaves)
     observed = np.concatenate([leaf.observed.reshape(len(leaf.observed), -1) for leaf in leaves], axis=1)
     assert (observed.sum(axis=1) >= 1).all()
-    assert (observed.sum(axis=1) == 1).any()
+    assert observed.sum() < 1.5 * len(observed) + 0.002 * observed.size  # one, but for chance
 
 
 def test_what_is_given_is_not_hidden():

@@ -81,7 +81,7 @@ def test_arrays_give_statistics_back():
     columns = {"age": data.Variable("real"), "kind": data.Variable("category", (), ("a", "b"))}
     given = {"dose": data.Variable("positive")}
     found = statistics((x, {"dose": RNG.lognormal(size=NUM)}), columns, condition=given)
-    again = data.Statistics.from_arrays({**found.to_arrays(), "another": np.zeros(3)})
+    again = data.Statistics.from_arrays({**found.to_arrays(), "another": np.zeros(3), "z:age:mean": np.zeros(3)})
     assert jax.tree.structure(again) == jax.tree.structure(found)
     jax.tree.map(np.testing.assert_array_equal, again, found)
 
