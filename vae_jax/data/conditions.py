@@ -51,7 +51,8 @@ def _with(dataset: Dataset, name: str) -> Dataset:
     else:
         legal = (*dataset.covariates, LABEL, SIZE)
         message = f"data.condition={name!r}: {dataset.name} has nothing of that name beside x.{nearest(name, legal)}"
-        raise ValueError(". ".join([f"{message} There are: {', '.join(legal)}", *dataset.notes]))
+        why = [note for note in dataset.notes if repr(name) in note]  # where the array was left out
+        raise ValueError(". ".join([f"{message} There are: {', '.join(legal)}", *why]))
     for split, of in values.items():
         _check(f"{dataset.name}: row {{row}} of the {split} split", name, variable, of, values["train"])
     contents = dataset.contents._replace(condition={**dataset.contents.condition, name: variable})

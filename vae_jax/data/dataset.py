@@ -33,7 +33,7 @@ class Source(Protocol):
     - `labels_of(rows)`: the labels without the examples;
     - `covariates`: by name, what is known beside x of every example, a `Variable` and an array [n], where all splits
       are of this one source;
-    - `is_decoded`: whether it picks rows of arrays, and so reads many at once as fast as a few;
+    - `is_decoded`: whether it picks rows of arrays, which threads would not make faster;
     - `notes`: lines about how the file was read, and `schema`, what each column of a table is;
     - `check_split(train rows, held-out rows)`, which raises where the one cannot be learned from the other.
     """
@@ -217,19 +217,21 @@ def assemble(
 
 
 def _read(source: Source, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
-    """The examples and labels of `rows`, in order, decoded in threads."""
+    """The examples and labels of `rows`, in order; those of files that are to be decoded are read in threads."""
     if not len(rows):
         examples, _ = source.read(np.arange(1))
         return jax.tree.map(lambda leaf: leaf[:0], examples), None
-    if len(rows) <= _READ_AT_ONCE or getattr(source, "is_decoded", False):
-        return source.read(rows)
+    pieces = np.array_split(rows, -(-len(rows) // _READ_AT_ONCE))
+    is_quick = len(pieces) == 1 or getattr(source, "is_decoded", False)
+    examples, labels = zip(*(map(source.read, pieces) if is_quick else _in_threads(source, pieces)), strict=True)
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *examples)
+    return joined, None if labels[0] is None else np.concatenate(labels)
+
+
+def _in_threads(source: Source, pieces: list[np.ndarray]) -> Any:
     import grain  # takes 0.2 s, which arrays need not spend
 
-    pieces = np.array_split(rows, max(1, -(-len(rows) // _READ_AT_ONCE)))
     # More threads than cores read slower: pictures of 28×28 are decoded at a third of the speed by 16 threads on 2.
     threads = min(os.cpu_count() or 1, _MOST_THREADS)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    read = list(grain.MapDataset.source(pieces).map(source.read).to_iter_dataset(options))
-    examples, labels = zip(*read, strict=True)
-    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *examples)
-    return joined, None if labels[0] is None else np.concatenate(labels)
+    return grain.MapDataset.source(pieces).map(source.read).to_iter_dataset(options)

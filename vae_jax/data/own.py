@@ -126,17 +126,17 @@ class _Arrays:
                 f"{self._array.dtype}"
             )
         self.covariates = {name: _covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
-        self.notes = tuple(
-            f"{path}: the array {name!r}, {list(values.shape)} of {values.dtype}, is left out: it is no covariate, "
-            f"[{len(self)}] of numbers or text"
-            for name, values in beside.items()
-            if name not in self.covariates
-        )
         shape = self._value(np.arange(1)).shape[1:]
         self.contents = Contents(Variable(self._kind.name, shape), masked=self._kind.has_missing)
         holes = ", NaN where an entry is missing" if self._kind.has_missing else ""
         self.notes = (
-            f"{path}: {len(self._array)} examples of shape {list(shape)}, taken for {self._kind.called}{holes}",
+            f"{path}: {len(self)} examples of shape {list(shape)}, taken for {self._kind.called}{holes}",
+            *(
+                f"{path}: the array {name!r}, {list(values.shape)} of {values.dtype}, is left out: it is no covariate, "
+                f"[{len(self)}] of numbers or text"
+                for name, values in beside.items()
+                if name not in self.covariates
+            ),
         )
         self.hashes = functools.cache(functools.partial(row_hashes, self._array))  # read once, and only if need be
 
