@@ -202,6 +202,11 @@ def test_what_does_not_go_together_is_refused(changes, message):
         networks.assemble(**SMALL, event_shape=3, likelihood="normal", **changes)
 
 
+def test_an_unknown_transform_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown of 'logp1'\. Did you mean 'log1p'"):
+        standardize(0.0, of="logp1")
+
+
 def test_counts_without_any_are_given_a_total_of_zero_and_stay_finite():
     none = Sized(None, jnp.zeros(()))
     log_prob = lambda numbers: likelihoods.poisson().build({}, numbers, (3,), none).log_prob(jnp.zeros(3))

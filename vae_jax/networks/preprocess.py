@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from ..checks import check_count
+from ..names import check_name
 from ..precision import at_least_float32
 
 # One array as numbers, of the array's shape or with one axis more.
@@ -42,8 +43,9 @@ def standardize(mean: ArrayLike, scale: ArrayLike = 1.0, *, of: str = "x") -> Pr
       of: t. "log" is for positive numbers, "log1p" for counts.
 
     Raises:
-      KeyError: for another t.
+      ValueError: for another t, with the nearest.
     """
+    check_name(of, "of", _TRANSFORMS)
     return _Standardize(_TRANSFORMS[of], Constant(mean), Constant(scale))
 
 
