@@ -84,5 +84,5 @@ def test_what_was_not_written_here_is_refused_naming_the_file(tmp_path, text, me
 
 def test_a_newer_version_is_told_from_damage(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"format_version": json_files.FORMAT_VERSION + 1}))
-    with pytest.raises(json_files.NewerVersionError, match=r"a\.json has format_version 4"):
+    with pytest.raises(json_files.NewerVersionError, match=r"a\.json has format_version 5"):
         json_files.read_object(tmp_path / "a.json")

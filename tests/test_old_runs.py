@@ -33,8 +33,8 @@ def test_a_finished_run_has_the_figures_that_it_had(old):
     summary = workdir.finished(old / "finished", config, experiment.fingerprint)
     found = scores.test_scores(experiment, params, num_samples=config.evaluation.num_samples)._asdict()
     assert step == summary["step"]
-    for name, expected in summary["test"].items():
-        np.testing.assert_allclose(found[name], expected, rtol=1e-3, err_msg=name)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, summary["test"][name], rtol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize(("name", "step"), [("finished", 40), ("interrupted", 20)])

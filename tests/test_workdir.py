@@ -208,7 +208,7 @@ def test_train_without_a_config_takes_that_of_the_folder(tmp_path):
         (b"\xff{}", "damaged: 'utf-8' codec can't decode"),
         ("[]", "damaged: it holds no object, but a list"),
         ('{"format_version": "1"}', r"format_version must be int \| None, got '1'"),
-        ('{"format_version": 4}', "format_version 4, and .* reads those up to 3; use a newer vae_jax"),
+        ('{"format_version": 5}', "format_version 5, and .* reads those up to 4; use a newer vae_jax"),
         ('{"training": {"patiense": 3}}', r"no config of this version: training\.patiense is a field that"),
         ('{"training": 3}', r"no config of this version: training must be a section of fields, got 3"),
     ],

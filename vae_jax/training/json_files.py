@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 # The version of what a run's folder and its checkpoints hold. Files without one are of version 0.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # One for all, since `json.loads` with an option makes one each time.
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None)
 
