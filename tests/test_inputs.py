@@ -10,6 +10,7 @@ import scipy.stats
 
 from vae_jax import likelihoods, losses, networks
 from vae_jax.distributions import Masked, Mixture, masked
+from vae_jax.networks.inputs import Inputs
 from vae_jax.networks.preprocess import one_hot, standardize
 from vae_jax.parts import Family, Sized
 
@@ -74,6 +75,12 @@ def test_a_missing_entry_is_told_from_a_zero_and_its_stored_value_from_nothing(b
     for stored in (jnp.nan, -7.0):
         x = Masked(jnp.zeros(shape).at[(0,) * len(shape)].set(stored), observed)
         np.testing.assert_array_equal(encode(x), missing)
+
+
+def test_a_missing_entry_is_the_mean_of_standardised_numbers_beside_its_mask():
+    inputs = Inputs(standardize(5.0, 2.0), condition=None, masked=True, channels=False)
+    np.testing.assert_allclose(inputs(masked(np.array([8.0, np.nan])), None), [1.5, 0.0, 1.0, 0.0])
+    np.testing.assert_allclose(inputs(jnp.array([8.0, 5.0]), None), [1.5, 0.0, 1.0, 1.0])
 
 
 def test_holes_are_refused_where_the_model_was_made_for_none():
