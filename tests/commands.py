@@ -207,8 +207,8 @@ def _become(name: str, arguments: Sequence[str], variables: dict[str, str], said
     for number, stream in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(Path(said) / stream, os.O_WRONLY | os.O_CREAT), number)
     # Open for as long as the process lives.
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # until the process ends
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115  # likewise
     os.chdir(ROOT)
     os.environ.update(variables)
     sys.argv = [name, *arguments]

@@ -190,7 +190,8 @@ class TestTables:
             networks.assemble(**SMALL, event_shape=3, likelihood="joint")
 
     def test_a_family_of_several_arrays_is_refused(self):
-        several = Family(lambda shape: {"a": shape, "b": shape}, lambda *arguments: None)  # type: ignore[arg-type]
+        build: Any = lambda *arguments: None
+        several = Family(lambda shape: {"a": shape, "b": shape}, build)
         with pytest.raises(ValueError, match=r"the family of x asks for several arrays of numbers, \['a', 'b'\]"):
             likelihoods.joint({"x": several}).outputs({"x": ()})
 

@@ -185,3 +185,10 @@ def test_no_rows_of_streamed_images_are_no_images(tmp_path, kind):
 def test_raw_files_are_of_named_data_sets(tmp_path):
     with pytest.raises(ValueError, match=r"data\.manual_dir .*data\.path"):
         data.load("own", path=save_npy(tmp_path / "own.npy", GREY), manual_dir=tmp_path)
+
+
+def test_objects_beside_the_images_are_left_out_and_named(tmp_path):
+    path = save_npz(tmp_path / "own.npz", x=GREY, y=LABELS, about=np.array([{"made": "here"}]))
+    dataset = data.load("own", path=path)
+    assert_is(dataset, GREY, LABELS)
+    assert any("the array 'about', which cannot be read, is left out" in note for note in dataset.notes)

@@ -23,7 +23,7 @@ import functools
 import jax
 import numpy as np
 import optax
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401  # without it IterativeImputer is not there
 from sklearn.impute import IterativeImputer
 
 from vae_jax import data, evaluation, likelihoods, losses, networks, training

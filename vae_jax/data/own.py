@@ -1,5 +1,6 @@
 """One's own data: an array or a table in a file, or a folder of pictures."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Mapping, Sequence, Sized
@@ -132,8 +133,8 @@ class _Arrays:
         self.notes = (
             f"{path}: {len(self)} examples of shape {list(shape)}, taken for {self._kind.called}{holes}",
             *(
-                f"{path}: the array {name!r}, {list(values.shape)} of {values.dtype}, is left out: it is no covariate, "
-                f"[{len(self)}] of numbers or text"
+                f"{path}: the array {name!r}, {_described(values)}, is left out: it is no covariate, [{len(self)}] of "
+                "numbers or text"
                 for name, values in beside.items()
                 if name not in self.covariates
             ),
@@ -184,12 +185,22 @@ def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None,
         if not arrays:
             raise ValueError(f"one of its arrays must be called {' or '.join(_NAMES)}; it holds {list(names)}")
         label = next((name for name in _LABEL_NAMES if name in names), None)
-        return [arrays[0], *(name for name in names if name != arrays[0])]
+        others.extend(name for name in names if name not in (arrays[0], label))
+        return arrays[:1] if label is None else [arrays[0], label]
 
+    others: list[str] = []
     arrays = read_npz(path, choose, memory_limit=memory_limit)
-    first = next(iter(arrays))
-    beside = {name: values for name, values in arrays.items() if name not in (first, label)}
-    return arrays[first], None if label is None else _classes(arrays[label]), beside
+    beside = {}
+    for name in others:  # one by one: what is no covariate may be anything, Python objects too
+        with contextlib.suppress(ValueError):
+            beside |= read_npz(path, lambda _, name=name: [name], memory_limit=memory_limit)
+    unreadable = {name: np.empty(0, object) for name in others if name not in beside}
+    labels = None if label is None else _classes(arrays[label])
+    return next(iter(arrays.values())), labels, beside | unreadable
+
+
+def _described(values: np.ndarray) -> str:
+    return f"{list(values.shape)} of {values.dtype}" if values.dtype != object else "which cannot be read"
 
 
 def _is_covariate(values: np.ndarray, of: Sized) -> bool:
