@@ -29,11 +29,11 @@ GUESSES = {
     "two texts": ("no yes no", "binary"),
     "three texts": ("a b 3", "category"),
     "20 texts of their own": (ids(20), "category"),
-    "21 texts of their own": (ids(21), "ignore"),
+    "21 texts of their own": (ids(21), "id"),
     "21 texts in 42 rows": (ids(21) * 2, "category"),
     "22 texts in 43 rows": ([*ids(22), *ids(21)], "ignore"),
-    "the rows from 0": ("0 1 2", "ignore"),
-    "the rows from 1": ("1 2 3", "ignore"),
+    "the rows from 0": ("0 1 2", "id"),
+    "the rows from 1": ("1 2 3", "id"),
     "the rows from 2": ("2 3 4", "count"),
     "the rows in another order": ("2 1 3", "count"),
     "one text": ("a a a", "ignore"),
@@ -52,14 +52,21 @@ def test_a_kind_is_guessed_by_the_texts_of_a_column(tmp_path, case):
 @pytest.mark.parametrize(
     ("texts", "reason"),
     [
-        (["NA", "", "?"], "it has no entries"),
-        (["a", "", "a"], "every entry is 'a'"),
-        (["1", "2", "3"], "it numbers the rows"),
-        (ids(30), "it has 30 different texts in 30 rows"),
+        (["NA", "", "?"], "is ignored: it has no entries"),
+        (["a", "", "a"], "is ignored: every entry is 'a'"),
+        (["1", "2", "3"], "is taken for the rows' id: it numbers the rows"),
+        (ids(30), "is taken for the rows' id: it has 30 different texts in 30 rows"),
+        ([*ids(30), "id 0"], "is ignored: it has 30 different texts in 31 rows"),
     ],
 )
-def test_what_is_ignored_by_the_guess_is_noted_with_the_reason(tmp_path, texts, reason):
-    assert read(tmp_path, {"x": X[: len(texts)], "odd": texts}).notes == [f"column 'odd' is ignored: {reason}"]
+def test_what_the_guess_does_not_model_is_noted_with_the_reason(tmp_path, texts, reason):
+    assert read(tmp_path, {"x": X[: len(texts)], "odd": texts}).notes == [f"column 'odd' {reason}"]
+
+
+def test_a_table_has_one_id_and_further_ones_are_ignored(tmp_path):
+    columns = {"n": list("123"), "x": X[:3], "m": list("012")}
+    assert [column.kind for column in read(tmp_path, columns).columns] == ["id", "real", "ignore"]
+    assert [column.kind for column in read(tmp_path, columns, {"m": "id"}).columns] == ["ignore", "real", "id"]
 
 
 def test_what_a_schema_ignores_is_not_noted(tmp_path):
@@ -151,7 +158,8 @@ def test_the_hash_of_a_row_depends_on_no_other_row(tmp_path):
 
 def test_lines_are_those_of_the_file_where_texts_and_blanks_take_several(tmp_path):
     table = read(tmp_path, '\ufeffx,y\r\n1.5,"a\r\nb"\r\n\r\n2,c\r\n -3 , d ')
-    assert table.lines.tolist() == [3, 5, 6]
+    lines = [table.where(row).removeprefix(f"{tmp_path / 'cells.csv'}, ") for row in range(3)]
+    assert lines == ["row 0 (line 3)", "row 1 (line 5)", "row 2 (line 6)"]
     assert [column.name for column in table.columns] == ["x", "y"]
     assert table.values["x"].tolist() == [1.5, 2, -3]
     assert table.columns[1].levels == ("a\r\nb", "c", "d")
@@ -182,7 +190,7 @@ def test_a_level_that_no_training_row_has_is_refused(tmp_path, case):
     texts, kind, message = UNSEEN[case]
     table = read(tmp_path, {"x": X[:5], "y": texts.split()}, {"y": kind})
     with pytest.raises(DataError, match=rf"cells\.csv, {message}"):
-        tables.check_levels_in_training(table, np.arange(3), np.array([3, 4]), "cells.csv")
+        tables.check_levels_in_training(table, np.arange(3), np.array([3, 4]))
 
 
 @pytest.mark.parametrize(
@@ -199,4 +207,4 @@ def test_a_level_that_no_training_row_has_is_refused(tmp_path, case):
 )
 def test_nothing_else_need_be_in_a_training_row(tmp_path, texts, kind):
     table = read(tmp_path, {"x": X[:5], "y": texts.split()}, {"y": kind})
-    tables.check_levels_in_training(table, np.arange(3), np.array([3, 4]), "cells.csv")
+    tables.check_levels_in_training(table, np.arange(3), np.array([3, 4]))

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -58,7 +59,9 @@ class Streamed:
     It stands where an array [n, ...] does, for sets larger than memory: one leaf of the examples of a source.
     """
 
-    def __init__(self, source: Source, rows: Int[np.ndarray, " n"], *, leaf: int = 0, one: Any = None) -> None:
+    def __init__(
+        self, source: "Source | _Kept", rows: Int[np.ndarray, " n"], *, leaf: int = 0, one: Any = None
+    ) -> None:
         """Of the leaf of this number; `one` is an example that has been read, with its leading axis."""
         self._source, self._rows, self._leaf = source, rows, leaf
         example = self._leaf_of(source.read(rows[:1])[0] if one is None else one)
@@ -69,7 +72,8 @@ class Streamed:
 
     def __getitem__(self, index: slice | np.ndarray) -> Shaped[np.ndarray, "..."]:
         rows = self._rows[index]
-        examples, _ = _read(self._source, rows.ravel())
+        source = self._source
+        examples = source.examples(rows.ravel()) if isinstance(source, _Kept) else _read(source, rows.ravel())[0]
         return self._leaf_of(examples).reshape(*rows.shape, *self.shape[1:])
 
     @property
@@ -88,6 +92,23 @@ class Streamed:
 
     def _leaf_of(self, examples: Any) -> np.ndarray:
         return jax.tree.leaves(examples)[self._leaf]
+
+
+class _Kept:
+    """A source of which the examples that were read last are kept: one leaf of them is asked for after another."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._lock = source, threading.Lock()
+        self._last: tuple[np.ndarray, Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def examples(self, rows: np.ndarray) -> Any:
+        with self._lock:
+            if self._last is None or not np.array_equal(self._last[0], rows):
+                self._last = rows, _read(self._source, rows)[0]
+            return self._last[1]
 
 
 class Split(NamedTuple):
@@ -197,7 +218,8 @@ def assemble(
     if len(rows["train"][1]) * nbytes > memory_limit:
         source, of_train = rows["train"]
         structure = jax.tree.structure(one)
-        leaves = [Streamed(source, of_train, leaf=leaf, one=one) for leaf in range(structure.num_leaves)]
+        kept = _Kept(source) if structure.num_leaves > 1 else source
+        leaves = [Streamed(kept, of_train, leaf=leaf, one=one) for leaf in range(structure.num_leaves)]
         labels = getattr(source, "labels_of", lambda rows: None)(of_train)
         first = Split(jax.tree.unflatten(structure, leaves), labels)
     else:

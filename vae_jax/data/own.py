@@ -36,7 +36,8 @@ def own_sources(
 
     An .npz holds one array, or one of the name "x", "images" or "data" beside labels "y", "labels", "label" or
     "targets": whole numbers, or text, whose classes are numbered in alphabetical order. Its other arrays of one number
-    or text for each example are covariates. For a .csv see `tables.read_table`, for a folder `folder_sources`.
+    or text for each example are covariates. For a .csv or .parquet file see `tables.read_table`, for a folder
+    `folder_sources`.
 
     Raises:
       FileNotFoundError: for a path that does not exist.
@@ -48,26 +49,32 @@ def own_sources(
         raise FileNotFoundError(
             f"data.path {path} does not exist; where the data of a run have moved, --data_path names their new place"
         )
-    if path.suffix == ".csv" and path.is_file():
-        return {"train": _Rows(path, schema, condition)}
+    if path.suffix in (".csv", ".parquet") and path.is_file():
+        return {"train": _Rows(path, schema, condition, memory_limit)}
     if schema is not None:
-        raise ValueError(f"data.schema says what the columns of a .csv file are, and data.path is {path}")
+        raise ValueError(f"data.schema says what the columns of a .csv or .parquet file are, and data.path is {path}")
     if path.is_dir():
         from .folders import folder_sources
 
         return folder_sources(path, size=size, channels=channels)
     if path.suffix not in (".npy", ".npz"):
-        raise DataError(f"data.path {path} must be an .npy, .npz or .csv file or a folder of images")
+        raise DataError(f"data.path {path} must be an .npy, .npz, .csv or .parquet file or a folder of images")
     return {"train": _Arrays(path, size, channels, memory_limit)}
 
 
 class _Rows:
     """Of a table."""
 
-    def __init__(self, path: Path, schema: str | Path | Mapping[str, Any] | None, condition: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: str | Path | Mapping[str, Any] | None,
+        condition: Sequence[str],
+        memory_limit: int,
+    ) -> None:
         given = schemas.from_json(schema) if isinstance(schema, Mapping) else schema and schemas.read_schema(schema)
         self.is_decoded = True
-        self._path, self._table = path, read_table(path, schema=given or None, conditions=condition)
+        self._table = read_table(path, schema=given or None, conditions=condition, memory_limit=memory_limit)
         columns = [column for column in self._table.columns if column.kind in schemas.MODELLED]
         variables = {column.name: Variable(column.kind, (), column.levels) for column in columns}
         conditions = {column.name: variables.pop(column.name) for column in columns if column.condition}
@@ -77,7 +84,7 @@ class _Rows:
         self.notes = (*self._table.notes, *([] if given else [_GUESSED.format(path=path, text=self._text())]))
 
     def __len__(self) -> int:
-        return len(self._table.lines)
+        return len(self._table.hashes)
 
     def read(self, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:
         of = lambda names: {n: jax.tree.map(lambda leaf: leaf[rows], self._table.values[n]) for n in names}
@@ -88,8 +95,11 @@ class _Rows:
     def hashes(self) -> np.ndarray:
         return self._table.hashes
 
+    def identity(self, rows: np.ndarray) -> bytes:
+        return self._table.hashes[rows].astype("<u8").tobytes()
+
     def check_split(self, train: np.ndarray, held_out: np.ndarray) -> None:
-        check_levels_in_training(self._table, train, held_out, self._path)
+        check_levels_in_training(self._table, train, held_out)
 
     def _text(self) -> str:
         return schemas.schema_text(self._table.columns).rstrip()

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from ..names import check_name
 from .dataset import DataError
 
-MODELLED = ("real", "positive", "count", "binary", "category", "ordinal")
-KINDS = (*MODELLED, "ignore", "condition", "label")
+NUMBERS = ("real", "positive", "count")
+MODELLED = (*NUMBERS, "binary", "category", "ordinal")
+KINDS = (*MODELLED, "ignore", "id", "condition", "label")
 _FEWEST_LEVELS = {"binary": 2, "category": 2, "ordinal": 2, "label": 1}
 
 
@@ -95,7 +96,7 @@ def _column(name: str, entry: Any) -> Column:
     condition = entry.get("condition", kind == "condition")
     if not isinstance(condition, bool):
         raise ValueError(f"its condition must be true or false, got {json.dumps(condition)}")
-    if (condition and kind in ("ignore", "label")) or (not condition and kind == "condition"):
+    if (condition and kind in ("ignore", "id", "label")) or (not condition and kind == "condition"):
         raise ValueError(f"the kind {kind!r} contradicts a condition of {json.dumps(condition)}; remove one of them")
     return Column(name, kind, _levels(kind, entry["levels"]) if "levels" in entry else (), condition)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import UInt64
@@ -72,6 +72,18 @@ def row_hashes(rows: np.ndarray) -> UInt64[np.ndarray, " n"]:
         numbers += np.float32(0)  # of −0
         hashes[start : start + step] = numbers.view(np.uint32).astype(np.uint64) @ factors
     return _mixed(hashes)
+
+
+def combined_hashes(columns: Iterable[UInt64[np.ndarray, " n"]], number: int) -> UInt64[np.ndarray, " n"]:
+    """Returns f(Σ_j f(h_j) f((j + 1) · 0x9E3779B97F4A7C15)) of the hashes h_j of n rows' columns.
+
+    f is that of `row_hashes`, and all of it must stay as it is for ever.
+    """
+    total = np.zeros(number, np.uint64)
+    for place, hashes in enumerate(columns):
+        (factor,) = _mixed(np.array([place + 1], np.uint64) * _STEP)
+        total += _mixed(hashes) * factor
+    return _mixed(total)
 
 
 def name_hashes(names: Sequence[str]) -> UInt64[np.ndarray, " n"]:

@@ -1,20 +1,45 @@
-"""Tables: CSV files of which each row is an example."""
+"""Tables: CSV and Parquet files of which each row is an example."""
 
-import csv
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import functools
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt64
 
 from ..distributions import Masked
 from ..names import nearest
-from .columns import Texts, encode, guess
+from .columns import encode, guess
+from .csv_files import WholeCsv
 from .dataset import DataError
+from .entries import Entries
 from .schema import MODELLED, Column
-from .splits import name_hashes
+
+_BYTES = 5  # of a number and its mask
+
+
+@runtime_checkable
+class TableFile(Protocol):
+    """A file of named columns."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def where(self, row: int) -> str:
+        """Returns what a message calls a row."""
+        ...
+
+    def column(self, name: str, levels: Sequence[str]) -> Entries:
+        """Returns the entries of a column; `levels` are entries even where they are words for missing ones."""
+        ...
+
+    def hashes(self, columns: Sequence[Entries]) -> UInt64[np.ndarray, " n"]:
+        """Returns a hash of each row's entries in these columns, which depends on no other row."""
+        ...
 
 
 class Table(NamedTuple):
@@ -29,7 +54,7 @@ class Table(NamedTuple):
       hashes: a hash of each row's texts, which depends on no other row, for `splits.by_hash`.
       missing: the number of holes of each modelled column.
       notes: why columns were ignored that no schema ignores.
-      lines: the line of the file in which each row ends, the first being 1.
+      where: what a message calls a row.
       listed: the columns whose levels the schema lists.
     """
 
@@ -39,12 +64,19 @@ class Table(NamedTuple):
     hashes: UInt64[np.ndarray, " n"]
     missing: dict[str, int]
     notes: list[str]
-    lines: Int[np.ndarray, " n"]
+    where: Callable[[int], str]
     listed: frozenset[str]
 
 
-def read_table(path: str | Path, *, schema: Mapping[str, Column] | None, conditions: Sequence[str] = ()) -> Table:
-    """Returns the table of a CSV file: UTF-8, fields separated by commas, the columns' names in its first line.
+def read_table(
+    path: str | Path,
+    *,
+    schema: Mapping[str, Column] | None,
+    conditions: Sequence[str] = (),
+    memory_limit: int | None = None,
+) -> Table:
+    """Returns the table of a CSV file: UTF-8, fields separated by commas, the columns' names in its first line; or of a
+    Parquet file, whose numbers, booleans, texts and dictionaries are entries, and its null and NaN missing ones.
 
     An entry is missing where it is empty, "?", or in whatever case NA, N/A, NaN, None or null, unless the schema lists
     it as a level. The kind of a column that the schema does not give is guessed: binary for 0 and 1 or for two texts;
@@ -57,6 +89,7 @@ def read_table(path: str | Path, *, schema: Mapping[str, Column] | None, conditi
       path: the file.
       schema: columns by name, as `read_schema` returns them; None guesses all.
       conditions: names of further columns that the model is given beside x.
+      memory_limit: where the values of all columns may take more bytes, they are kept in a temporary file.
 
     Raises:
       OSError: for a file that cannot be opened.
@@ -64,33 +97,42 @@ def read_table(path: str | Path, *, schema: Mapping[str, Column] | None, conditi
         such table, names that it lacks, entries that are not of their column's kind, holes in conditions or labels,
         rows without any modelled entry, and columns that cannot be modelled.
     """
-    names, rows, lines = _read(path)
-    given = _given(path, names, schema or {}, conditions)
-    labels = [name for name, column in given.items() if column.kind == "label"]
-    if len(labels) > 1:
-        raise DataError(f"{path}: a table has at most one label column, and the schema has {labels}; ignore the others")
+    file = open_table(path)
+    is_large = memory_limit is not None and len(file) * len(file.names) * _BYTES > memory_limit
+    keep = _in_file if is_large else np.asarray
+    given = _given(path, file.names, schema or {}, conditions)
+    for kind in ("label", "id"):
+        if len(of_kind := [name for name, column in given.items() if column.kind == kind]) > 1:
+            raise DataError(
+                f"{path}: a table has at most one {kind} column, and the schema has {of_kind}; ignore others"
+            )
+    has_id = any(column.kind == "id" for column in given.values())
     columns, notes, hashed, values, seen = [], [], [], {}, {}
-    for name, texts in zip(names, zip(*rows, strict=True), strict=True):
+    for name in file.names:
         column = given.get(name, Column(name, "guess"))
-        own = Texts(path, name, texts, lines, column.levels)
+        own = file.column(name, column.levels)
         if column.kind in ("guess", "condition"):
             kind, reason = guess(own)
             if reason and column.condition:
                 raise own.error(f"{reason}, so that it is no condition unless a schema gives its kind")
-            notes += [f"column {name!r} is ignored: {reason}"] if reason else []
+            kind = "ignore" if kind == "id" and has_id else kind
+            has_id = has_id or kind == "id"
+            what = "is taken for the rows' id" if kind == "id" else "is ignored"
+            notes += [f"column {name!r} {what}: {reason}"] if reason else []
             column = column._replace(kind=kind)
-        if column.kind != "ignore":
-            column, values[name] = encode(column, own)
-            hashed.append(np.where(own.seen, own.different, "")[own.codes])
+        if column.kind not in ("ignore", "id"):
+            column, of_rows = encode(column, own)
+            values[name] = keep(of_rows)
+            hashed.append(own)
         if column.kind in MODELLED and not column.condition:
-            seen[name] = own.seen[own.codes]
+            seen[name] = keep(own.seen[own.codes])
         columns.append(column)
     if not seen:
         raise DataError(f"{path}: no column is left to be modelled. {'; '.join(notes)}".rstrip())
-    empty = ~np.any(list(seen.values()), axis=0)
+    empty = ~functools.reduce(np.logical_or, seen.values())
     if empty.any():
-        row = int(np.argmax(empty))
-        raise DataError(f"{path}, row {row} (line {lines[row]}): every modelled entry is missing; leave the row out")
+        raise DataError(f"{file.where(int(np.argmax(empty)))}: every modelled entry is missing; leave the row out")
+    labels = [column.name for column in columns if column.kind == "label"]
     codes = values.pop(labels[0]) if labels else None
     missing = {name: int(np.sum(~observed)) for name, observed in seen.items()}
     if any(missing.values()):
@@ -99,16 +141,33 @@ def read_table(path: str | Path, *, schema: Mapping[str, Column] | None, conditi
         columns=tuple(columns),
         values=values,
         labels=codes,
-        hashes=name_hashes(list(map("\x1f".join, zip(*hashed, strict=True)))),
+        hashes=file.hashes(hashed),
         missing=missing,
         notes=notes,
-        lines=np.array(lines),
+        where=file.where,
         listed=frozenset(name for name, column in given.items() if column.levels),
     )
 
 
+def _in_file(values: np.ndarray) -> np.ndarray:
+    """Returns the same array in a temporary file, which the system deletes with it."""
+    with tempfile.TemporaryFile() as file:
+        values.tofile(file)
+        file.flush()
+        return np.memmap(file, values.dtype, "r", shape=values.shape)
+
+
+def open_table(path: str | Path) -> TableFile:
+    """Returns the columns of a .csv or .parquet file, by its suffix."""
+    if Path(path).suffix == ".parquet":
+        from .parquet_files import WholeParquet
+
+        return WholeParquet(path)
+    return WholeCsv(path)
+
+
 def check_levels_in_training(
-    table: Table, train_rows: Int[np.ndarray, " n"], held_out_rows: Int[np.ndarray, " m"], path: str | Path
+    table: Table, train_rows: Int[np.ndarray, " n"], held_out_rows: Int[np.ndarray, " m"]
 ) -> None:
     """Checks that every level of the held-out rows occurs in the training rows, unless the schema lists the levels.
 
@@ -128,38 +187,9 @@ def check_levels_in_training(
             row = int(held_out_rows[np.argmax(unknown)])
             level = levels[int(codes[row])] if levels else f"{codes[row]:g}"
             raise DataError(
-                f"{path}, row {row} (line {table.lines[row]}), column {name!r}: the level {level!r} is in no row of "
-                "the training split; list the levels of the column in a schema, or leave its rows out"
+                f"{table.where(row)}, column {name!r}: the level {level!r} is in no row of the training split; list "
+                "the levels of the column in a schema, or leave its rows out"
             )
-
-
-def _read(path: str | Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """Returns the columns' names, the rows, and the line in which each row ends."""
-    rows, lines = [], []
-    # Not pandas, which fills short lines without a word, and counts records where a user counts lines.
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            for row in reader:
-                if row:
-                    rows.append([text.strip() for text in row])
-                    lines.append(reader.line_num)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
-        except csv.Error as error:
-            raise DataError(f"{path}, line {reader.line_num}: it is no CSV: {error}") from error
-    if len(rows) < 2:
-        what = "only the columns' names" if rows else "nothing"
-        raise DataError(f"{path} holds {what}; it must hold a line of columns' names and a line for each row")
-    names = rows[0]
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        raise DataError(f"{path}, line {lines[0]}: commas must separate the columns' names, got {names[0]!r}")
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{path}, line {lines[0]}: two columns are called {repeated[0]!r}; rename one of them")
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(names):
-            raise DataError(f"{path}, line {line}: {len(row)} fields, but the first line names {len(names)} columns")
-    return names, rows[1:], lines[1:]
 
 
 def _given(
@@ -173,7 +203,7 @@ def _given(
     given = dict(schema)
     for name in conditions:
         entry = given.get(name, Column(name, "condition"))
-        if entry.kind in ("ignore", "label"):
+        if entry.kind in ("ignore", "id", "label"):
             raise DataError(f"{path}: the condition {name!r} is of the kind {entry.kind!r} in the schema; change one")
         given[name] = entry._replace(condition=True)
     return given
