@@ -95,7 +95,7 @@ def test_the_hash_of_a_row_depends_on_its_entries_alone(file, tmp_path):
 def test_a_table_that_is_streamed_is_that_in_memory(file):
     memory, streamed = (data.load("x", path=file, memory_gb=gb) for gb in (1.0, 2e-6))
     assert streamed.train.is_streamed
-    for given in (np.arange(5), np.array([[4, 0, 4], [1, 2, 3]])):
+    for given in (np.arange(5), np.array([4, 0, 4])):
         jax.tree.map(np.testing.assert_array_equal, streamed.train.rows(given), memory.train.rows(given))
 
 

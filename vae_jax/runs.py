@@ -68,6 +68,12 @@ def load(
     return vae, params, FrozenConfigDict(stored.config)
 
 
+def contents(workdir: str | Path) -> data.Contents:
+    """Returns what an example of a run's model is, as `data.open_rows` takes it; raises as `load`."""
+    with open_checkpoints(workdir) as checkpoints:
+        return stored_model(checkpoints, choose(checkpoints, "latest")).fitted.contents
+
+
 def check_trusted(config: Mapping[str, Any], trusted: Collection[str], where: str) -> None:
     """Raises `ValueError` where a stored config names a module outside the trusted packages: a function of one's own
     would be called by whoever wrote the folder."""

@@ -22,6 +22,9 @@ from .identity import fingerprint_differences as fingerprint_differences
 from .load import load as load
 from .order import batch_indices as batch_indices
 from .order import spread_rows as spread_rows
+from .rows import Block as Block
+from .rows import Rows as Rows
+from .rows import open_rows as open_rows
 from .statistics import TRANSFORMS as TRANSFORMS
 from .statistics import Moments as Moments
 from .statistics import Statistics as Statistics

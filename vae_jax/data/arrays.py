@@ -1,12 +1,14 @@
 """Arrays of .npy and .npz files, whose headers are checked before they are read. Nothing is ever unpickled."""
 
+import contextlib
 import math
 import os
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -46,10 +48,87 @@ def read_npz(file: Path, choose: Callable[[list[str]], Iterable[str]], *, memory
         raise ValueError(f"it is no whole .npz file ({error or type(error).__name__})") from error
 
 
+class Header(NamedTuple):
+    """What an .npy file says of its array."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype
+
+
+class Stream:
+    """An array [n, ...] in a file, of which the next rows are read at a time; one that is stored column by column, in
+    Fortran's order, as a whole."""
+
+    def __init__(self, opened: IO[bytes], size: int) -> None:
+        """Of an .npy file of `size` bytes, opened at its beginning; raises `ValueError` as `open_npy`."""
+        self.shape, is_fortran, self.dtype = _check_header(opened, size)
+        self._opened, self._start, self._whole = opened, 0, None
+        if is_fortran and len(self.shape) > 1:
+            opened.seek(0)
+            self._whole = np.lib.format.read_array(opened, allow_pickle=False)
+
+    def read(self, number: int) -> np.ndarray:
+        """Returns the next rows, fewer at the end; raises `ValueError` where the file ends before."""
+        number = min(number, self.shape[0] - self._start)
+        shape = (number, *self.shape[1:])
+        if self._whole is not None:
+            rows = np.ascontiguousarray(self._whole[self._start : self._start + number])
+        else:
+            content = self._opened.read(size := math.prod(shape) * self.dtype.itemsize)
+            if len(content) < size:
+                raise ValueError("it ends early")
+            rows = np.frombuffer(content, self.dtype).reshape(shape)
+        self._start += number
+        return rows
+
+
+def headers(file: Path) -> dict[str, Header]:
+    """Returns what an .npz file says of its arrays by name, an .npy file of its by ""; without Python objects.
+
+    Raises:
+      OSError: for a file that cannot be opened.
+      ValueError: naming the file, for one that is damaged.
+    """
+    with reading(file):
+        if file.suffix == ".npy":
+            with file.open("rb") as opened:
+                return {"": _header(opened)}
+        found = {}
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as opened, contextlib.suppress(ValueError):
+                    found[member.filename.removesuffix(".npy")] = _header(opened)
+        return found
+
+
+@contextlib.contextmanager
+def streams(file: Path, names: Iterable[str]) -> Iterator[dict[str, Stream]]:
+    """Yields arrays of a file as `headers` names them, to be read row by row; raises as `headers`, also from within."""
+    with contextlib.ExitStack() as stack, reading(file):
+        if file.suffix == ".npy":
+            yield {"": Stream(stack.enter_context(file.open("rb")), file.stat().st_size)}
+            return
+        archive = stack.enter_context(zipfile.ZipFile(file))
+        member = lambda name: archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
+        opened = {name: stack.enter_context(archive.open(member(name))) for name in names}
+        yield {name: Stream(of, member(name).file_size) for name, of in opened.items()}
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Names the file in what zipfile, zlib and numpy raise for one that is damaged."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{file} cannot be read: {error or type(error).__name__}") from error
+
+
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, memory_limit: int) -> np.ndarray:
     try:
         with archive.open(member) as opened:
-            size = _check_header(opened, member.file_size)
+            header = _check_header(opened, member.file_size)
+            size = math.prod(header.shape) * header.dtype.itemsize
         if size > memory_limit:
             raise ValueError(
                 f"unpacked it takes {size / 2**30:.3g} GiB, more than may be held in memory "
@@ -62,28 +141,34 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, memory_limit: int) 
         raise ValueError(f"{member.filename} in it: {error}") from error
 
 
-def _check_header(file: Any, size: int) -> int:
-    """Returns the bytes of the numbers in an .npy file of `size` bytes.
+def _check_header(file: Any, size: int) -> Header:
+    """Returns the header of an .npy file of `size` bytes.
 
     Raises `ValueError` unless the file is its header and the numbers that this describes.
 
     Only an array that ends where its member of a zip file does has its checksum compared; and a header alone may ask
     for any amount of memory.
     """
+    header = _header(file)
+    described, there = math.prod(header.shape) * header.dtype.itemsize, size - file.tell()
+    if min(header.shape, default=0) < 0 or described != there:
+        raise ValueError(
+            f"its header describes {list(header.shape)} numbers of {header.dtype}, which take {described} bytes; it "
+            f"has {there}"
+        )
+    return header
+
+
+def _header(file: Any) -> Header:
     if file.read(6) != np.lib.format.MAGIC_PREFIX:
         raise ValueError("it does not begin as an array of numpy")
     file.seek(0)
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its format, version {version[0]}.{version[1]}, is unknown or that of a table")
-    shape, _, dtype = _HEADERS[version](file)
-    if dtype.hasobject:
+    header = Header(*_HEADERS[version](file))
+    if header.dtype.hasobject:
         raise ValueError(
             "it holds Python objects, which are never unpickled; save plain numbers, or text by astype(str)"
         )
-    described, there = math.prod(shape) * dtype.itemsize, size - file.tell()
-    if min(shape, default=0) < 0 or described != there:
-        raise ValueError(
-            f"its header describes {list(shape)} numbers of {dtype}, which take {described} bytes; it has {there}"
-        )
-    return described
+    return header

@@ -44,10 +44,14 @@ class CsvRows:
 
     array_shape: tuple[int, ...] | None = None
     number: int | None = None  # which only reading it would tell
+    id_name: str | None = None
 
     def __init__(self, path: str | Path) -> None:
         self._path = path
         self.names, _ = next(_records(path))
+
+    def white(self) -> int:
+        return 1
 
     def blocks(self, size: int, columns: Mapping[str, Column]) -> Iterator[tuple[None, dict[str, Entries]]]:
         """Yields the entries of these columns for each `size` rows; numbers as such where the kind has them."""

@@ -2,9 +2,9 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt64
@@ -12,7 +12,9 @@ from PIL import Image
 
 from .contents import pictures
 from .dataset import DataError, OwnSource
+from .entries import Entries, of_texts
 from .images import FORMATS, read_picture
+from .schema import Column
 from .splits import name_hashes
 
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
@@ -80,7 +82,7 @@ class _Pictures:
         self._files, self._labels, self._size, self._channels = files, labels, size, channels
         self._names = [file.relative_to(root).as_posix() for file in files]
         self._first = files[0] if like is None else like._first
-        self.contents = pictures(self._read(self._first).shape) if like is None else like.contents
+        self.contents = pictures(_picture(self._first, size, channels).shape) if like is None else like.contents
 
     def __len__(self) -> int:
         return len(self._files)
@@ -96,20 +98,58 @@ class _Pictures:
         lines = [f"{self._names[row]}/{self._files[row].stat().st_size}\n" for row in rows]
         return "".join(lines).encode(errors="surrogateescape")
 
-    def _read(self, file: Path) -> np.ndarray:
-        try:
-            return read_picture(file, size=self._size, channels=self._channels)
-        except Exception as error:  # a decoder may raise anything
-            raise DataError(f"{file} cannot be read as an image: {str(error) or type(error).__name__}") from error
-
     def _alike(self, file: Path) -> np.ndarray:
-        array = self._read(file)
-        if array.shape != self.contents.event_shape:
-            raise DataError(
-                f"{file} is {_described(array.shape)}, but {self._first} is {_described(self.contents.event_shape)}; "
-                "data.image_size and data.channels make them alike"
-            )
+        array = _picture(file, self._size, self._channels)
+        _check_alike(file, array.shape, self._first, self.contents.event_shape)
         return array
+
+
+class PictureRows:
+    """A picture, or the pictures in a folder and its sub-folders, in the order of their names."""
+
+    names, id_name = ("file", "label"), "file"
+
+    def __init__(self, path: Path, *, size: tuple[int, int] | None, channels: int | None) -> None:
+        self._root = path if path.is_dir() else path.parent
+        self._files = [file for file, _ in _files(path)] if path.is_dir() else [path]
+        if not self._files:
+            raise DataError(f"{path} holds no image files ({', '.join(_readable())})")
+        self._size, self._channels = size, channels
+        self.number: int | None = len(self._files)
+        self.array_shape: tuple[int, ...] | None = _picture(self._files[0], size, channels).shape
+
+    def white(self) -> int:
+        return 255
+
+    def blocks(self, size: int, columns: Mapping[str, Column]) -> Iterator[tuple[np.ndarray, dict[str, Entries]]]:
+        """Yields the pictures, and as columns the files below the folder and the sub-folders that they are in."""
+        for start in range(0, len(self._files), size):
+            files = self._files[start : start + size]
+            pictures = [_picture(file, self._size, self._channels) for file in files]
+            for file, picture in zip(files, pictures, strict=True):
+                _check_alike(file, picture.shape, self._files[0], self.array_shape)
+            below = [file.relative_to(self._root) for file in files]
+            texts = {"file": [path.as_posix() for path in below], "label": [path.parts[0] for path in below]}
+            where = lambda row, files=files: str(files[row])
+            yield (
+                np.stack(pictures),
+                {n: of_texts(self._root, n, texts[n], where, column.levels) for n, column in columns.items()},
+            )
+
+
+def _picture(file: Path, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
+    try:
+        return read_picture(file, size=size, channels=channels)
+    except Exception as error:  # a decoder may raise anything
+        raise DataError(f"{file} cannot be read as an image: {str(error) or type(error).__name__}") from error
+
+
+def _check_alike(file: Path, shape: Any, first: Path, expected: Any) -> None:
+    if shape != expected:
+        raise DataError(
+            f"{file} is {_described(shape)}, but {first} is {_described(expected)}; data.image_size and data.channels "
+            "make them alike"
+        )
 
 
 def _files(path: Path) -> list[tuple[Path, tuple[int, int]]]:

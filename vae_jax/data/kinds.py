@@ -43,6 +43,7 @@ class Kind(NamedTuple):
           ValueError: naming row and place, for values of another kind.
         """
         check_legal(values, self, rows)
+        _check_not_empty(values, self, rows)
         return values.astype(self.dtype, copy=False)
 
 
@@ -83,6 +84,7 @@ def kind_of(array: np.ndarray, *, all_of_it: bool) -> Kind:
     if not kind.is_bytes:
         for part in _parts(looked_at):
             check_legal(np.asarray(looked_at[part]), kind, rows[part])
+            _check_not_empty(np.asarray(looked_at[part]), kind, rows[part])
     return kind
 
 
@@ -90,6 +92,8 @@ def check_legal(values: np.ndarray, kind: Kind, rows: np.ndarray) -> None:
     """Raises `ValueError`, naming row and place, for values that are not of a kind."""
     if kind.name == "count":
         bad = (values < 0) | (values > _MOST_COUNT)
+        if values.dtype.kind == "f":
+            bad |= (values != np.floor(values)) & ~(np.isnan(values) & kind.has_missing)
     elif values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             in_float32 = values.astype(np.float32, copy=False)
@@ -106,6 +110,9 @@ def check_legal(values: np.ndarray, kind: Kind, rows: np.ndarray) -> None:
             f"its {kind.called} must be {_LEGAL[kind.name]}; row {rows[row]} has {values[row, *place]} at "
             f"{place if len(place) != 1 else f'column {place[0]}'}"
         )
+
+
+def _check_not_empty(values: np.ndarray, kind: Kind, rows: np.ndarray) -> None:
     if kind.has_missing:
         (empty,) = np.nonzero(np.isnan(values).reshape(len(values), -1).all(axis=1))
         if empty.size:

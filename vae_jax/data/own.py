@@ -191,12 +191,11 @@ def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None,
 
     def choose(names: Sequence[str]) -> list[str]:
         nonlocal label
-        arrays = [name for name in _NAMES if name in names] or list(names) * (len(names) == 1)
-        if not arrays:
+        array, label = choose_array(names)
+        if array is None:
             raise ValueError(f"one of its arrays must be called {' or '.join(_NAMES)}; it holds {list(names)}")
-        label = next((name for name in _LABEL_NAMES if name in names), None)
-        others.extend(name for name in names if name not in (arrays[0], label))
-        return arrays[:1] if label is None else [arrays[0], label]
+        others.extend(name for name in names if name not in (array, label))
+        return [array] if label is None else [array, label]
 
     others: list[str] = []
     arrays = read_npz(path, choose, memory_limit=memory_limit)
@@ -207,6 +206,13 @@ def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None,
     unreadable = {name: np.empty(0, object) for name in others if name not in beside}
     labels = None if label is None else _classes(arrays[label])
     return next(iter(arrays.values())), labels, beside | unreadable
+
+
+def choose_array(names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Returns the name of the array of examples among those of an .npz file, and of the labels."""
+    only = names[0] if len(names) == 1 else None
+    array = next((name for name in _NAMES if name in names), only)
+    return array, next((name for name in _LABEL_NAMES if name in names and name != array), None)
 
 
 def _described(values: np.ndarray) -> str:

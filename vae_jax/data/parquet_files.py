@@ -41,11 +41,15 @@ class ParquetRows:
     """A Parquet file of which some rows are in memory at a time."""
 
     array_shape: tuple[int, ...] | None = None
+    id_name: str | None = None
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._file = path, _opened(path)
         self.names: list[str] = self._file.schema_arrow.names
         self.number: int | None = self._file.metadata.num_rows
+
+    def white(self) -> int:
+        return 1
 
     def blocks(self, size: int, columns: Mapping[str, Column]) -> Iterator[tuple[None, dict[str, Entries]]]:
         """Yields the entries of these columns for each `size` rows."""

@@ -1,0 +1,259 @@
+"""The rows of a file as the examples of a model that was trained on others."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Shaped
+
+from ..distributions import Masked
+from ..names import nearest
+from .columns import convert
+from .contents import Contents, Variable
+from .dataset import DataError
+from .entries import Entries
+from .images import fit_all
+from .kinds import Kind, check_legal
+from .schema import Column, from_json
+
+_ID_NAMES = ("id", "ids")
+_READ_AT_ONCE = 2**14
+_NO_HOLES = "is a missing entry, and the model was trained without any: fill it, or train with data.missing above 0"
+
+
+@runtime_checkable
+class RowFile(Protocol):
+    """A file whose rows are read some at a time, in order.
+
+    Attributes:
+      names: of its columns.
+      array_shape: of one example's array; None where there are columns alone.
+      number: of its rows; None where only reading all of it would tell.
+      id_name: the column that names the rows; None where the file does not say.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def array_shape(self) -> tuple[int, ...] | None: ...
+    @property
+    def number(self) -> int | None: ...
+    @property
+    def id_name(self) -> str | None: ...
+
+    def white(self) -> int:
+        """Returns what stands for white in pictures: 1, 255 or 65535."""
+        ...
+
+    def blocks(self, size: int, columns: Mapping[str, Column]) -> Iterator[tuple[Any, dict[str, Entries]]]:
+        """Yields the array and the entries of these columns for each `size` rows; the last ones may be fewer."""
+        ...
+
+
+class Block(NamedTuple):
+    """Some rows of a file.
+
+    Attributes:
+      start: the number of the first of them.
+      examples: x, or a pair (x, c), as `VAE.at` takes them; pictures as numbers in [0, 1].
+      ids: what names each row; None where nothing does.
+      columns: the entries of the columns that were asked for besides.
+    """
+
+    start: int
+    examples: Any
+    ids: Shaped[np.ndarray, " rows"] | None
+    columns: dict[str, Entries]
+
+
+def open_rows(
+    path: str | Path,
+    contents: Contents,
+    *,
+    layer: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    id_name: str | None = None,
+    schema: Mapping[str, Any] | None = None,
+) -> "Rows":
+    """Returns the rows of a file as examples of a model with these contents (`runs.contents`).
+
+    Args:
+      path: an array (.npy, .npz), a table (.csv, .parquet), an AnnData file (.h5ad), a picture, or a folder of
+        pictures. The columns of a table may come in any order, and beside others. Of an array x the table's columns are
+        x_0, x_1, …, row by row.
+      contents: what an example is.
+      layer: of an AnnData file, that which is read in the place of X.
+      image_size: to which pictures are made, as by `load`.
+      channels: to which they are made.
+      id_name: the column that names the rows; by default the one that the file or the schema says is the id, or that
+        is called "id" or "ids".
+      schema: what the columns of the model's data were, as `Dataset.schema`.
+
+    Raises:
+      FileNotFoundError: for a path that does not exist.
+      ValueError: naming the file, for one that is damaged, of another kind or shape, or lacks a column.
+    """
+    path = Path(os.path.expanduser(path))
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if layer is not None and path.suffix != ".h5ad":
+        raise ValueError(f"a layer is one of an .h5ad file, got {layer!r} for {path}")
+    file = _open(path, contents, layer, image_size, channels)
+    of_schema = [name for name, column in from_json(schema or {}).items() if column.kind == "id"]
+    known = [name for name in (file.id_name, *of_schema, *_ID_NAMES) if name in file.names]
+    own = [name for name in known if name not in contents.variables()]
+    return Rows(path, file, contents, id_name or next(iter(own), None), (image_size, channels))
+
+
+def _open(
+    path: Path, contents: Contents, layer: str | None, size: tuple[int, int] | None, channels: int | None
+) -> RowFile:
+    if path.suffix in (".npy", ".npz"):
+        from .array_rows import ArrayRows
+
+        return ArrayRows(path)
+    if path.suffix == ".csv":
+        from .csv_files import CsvRows
+
+        return CsvRows(path)
+    if path.suffix == ".parquet":
+        from .parquet_files import ParquetRows
+
+        return ParquetRows(path)
+    from .folders import PictureRows
+
+    if not contents.is_picture:
+        what = "a folder" if path.is_dir() else f"of the kind {path.suffix or 'of no suffix'}"
+        raise DataError(f"{path} is {what}, and the model's examples are no pictures; {_KINDS}")
+    return PictureRows(path, size=size, channels=channels or contents.event_shape[-1])
+
+
+_KINDS = "give an .npy, .npz, .csv, .parquet or .h5ad file"
+
+
+class Rows:
+    """The rows of a file as examples.
+
+    Attributes:
+      number: how many there are; None where only reading all of the file would tell.
+      id_name: the column that names them; None where there is none.
+      names: of the file's columns.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        file: RowFile,
+        contents: Contents,
+        id_name: str | None,
+        fitted: tuple[tuple[int, int] | None, int | None],
+    ) -> None:
+        self.number, self.names, self.id_name = file.number, list(file.names), id_name
+        self._path, self._file, self._contents, self._fitted = path, file, contents, fitted
+        self._conditions = {n: Column(n, of.kind, of.levels, condition=True) for n, of in contents.condition.items()}
+        self._is_array = isinstance(contents.x, Variable) and file.array_shape is not None
+        self._columns = {} if self._is_array else _columns_of_x(contents)
+        absent = [name for name in self._columns if name not in file.names]
+        if absent and file.array_shape is not None:
+            raise DataError(f"{path} holds an array, and the model's examples are a table; {_KINDS} with its columns")
+        if absent and isinstance(contents.x, Variable):
+            raise DataError(
+                f"{path} is a table, and the model's examples are an array {_sizes(contents.x.shape)}: give an .npy or "
+                f".npz file, or a table with the columns x_0 to x_{len(self._columns) - 1}, of which {absent[0]!r} is "
+                "missing"
+            )
+        self._check_names([*absent, *self._conditions, *([] if id_name is None else [id_name])])
+        self._white = file.white() if self._is_array and contents.is_picture else 1
+
+    def blocks(self, size: int, columns: Collection[str] = ()) -> Iterator[Block]:
+        """Returns the rows in order, in blocks of `size` and a last one of fewer, beside the entries of more columns.
+
+        Raises:
+          DataError: naming the file, for a column that it lacks; and, when its row comes, for an entry that is not of
+            its variable's kind, or missing where the model knows no missing ones, and for a file that ends early.
+        """
+        self._check_names(columns)
+        more = [*columns, *([] if self.id_name is None else [self.id_name])]
+        wanted = {name: Column(name, "ignore") for name in more} | self._columns | self._conditions
+        return self._blocks(size, wanted, columns)
+
+    def read(self) -> Any:
+        """Returns the examples of all rows; raises as `blocks`."""
+        blocks = [block.examples for block in self.blocks(_READ_AT_ONCE)]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *blocks)
+
+    def _blocks(self, size: int, wanted: Mapping[str, Column], columns: Collection[str]) -> Iterator[Block]:
+        start = 0
+        for array, entries in self._file.blocks(size, wanted):
+            x = self._of_array(array, start) if self._is_array else self._of_columns(entries, start)
+            c = {name: convert(column, entries[name]) for name, column in self._conditions.items()}
+            ids = None if self.id_name is None else entries[self.id_name].of_rows
+            yield Block(start, (x, c) if c else x, ids, {name: entries[name] for name in columns})
+            start += len(jax.tree.leaves(x)[0])
+
+    def _of_columns(self, entries: Mapping[str, Entries], start: int) -> Any:
+        for name in self._columns if not self._contents.masked else ():
+            entries[name].refuse(~entries[name].seen, _NO_HOLES)
+        values = {name: convert(column, entries[name]) for name, column in self._columns.items()}
+        seen = {name: entries[name].seen[entries[name].codes] for name in self._columns}
+        if isinstance(self._contents.x, Variable):
+            numbers = [np.where(seen[name], values[name], np.nan) for name in self._columns]
+            return self._of_array(np.stack(numbers, axis=1).reshape(-1, *self._contents.x.shape), start)
+        return {name: self._masked(values[name], seen[name]) for name in values}
+
+    def _of_array(self, values: np.ndarray, start: int) -> Any:
+        assert isinstance(self._contents.x, Variable)
+        rows, name = np.arange(start, start + len(values)), self._contents.x.kind
+        if name == "picture":
+            values = self._as_pictures(values)
+        if values.shape[1:] != self._contents.x.shape:
+            raise DataError(
+                f"{self._path} holds examples {_sizes(values.shape[1:])}, and the model's are "
+                f"{_sizes(self._contents.x.shape)}"
+            )
+        missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+        if missing.any() and not self._contents.masked:
+            row, *place = np.argwhere(missing)[0].tolist()
+            raise DataError(f"{self._path}, row {rows[row]}, {place}: NaN {_NO_HOLES}")
+        kind = Kind(name, np.dtype(np.int32 if name == "count" else np.float32), has_missing=self._contents.masked)
+        try:
+            check_legal(values, kind, rows)
+        except ValueError as error:
+            raise DataError(f"{self._path}: {error}") from error
+        return self._masked(np.where(missing, 0, values).astype(kind.dtype), ~missing)
+
+    def _as_pictures(self, values: np.ndarray) -> np.ndarray:
+        """Returns pictures as numbers in [0, 1], made to the size and the channels of the model's."""
+        values = values[..., None] if values.ndim == 3 else values
+        if values.dtype.kind == "f":
+            return values
+        if self._white > 255:
+            return values.astype(np.float32) / np.float32(self._white)
+        pictures = values.astype(np.uint8) * np.uint8(255 // self._white)
+        size, channels = self._fitted
+        return fit_all(pictures, size=size, channels=channels).astype(np.float32) / np.float32(255)
+
+    def _masked(self, values: np.ndarray, seen: np.ndarray) -> Any:
+        return Masked(values, seen) if self._contents.masked else values
+
+    def _check_names(self, names: Collection[str]) -> None:
+        for name in names:
+            if name not in self.names:
+                have = ", ".join(self.names) or "none"
+                raise DataError(f"{self._path} lacks the column {name!r}.{nearest(name, self.names)} It has: {have}")
+
+
+def _columns_of_x(contents: Contents) -> dict[str, Column]:
+    """Returns the columns that hold x: those of a table, or of an array x_0, x_1, …, row by row."""
+    if isinstance(contents.x, Variable):
+        kind = "real" if contents.x.kind == "picture" else contents.x.kind
+        return {f"x_{place}": Column(f"x_{place}", kind) for place in range(contents.num_elements)}
+    return {name: Column(name, of.kind, of.levels) for name, of in contents.x.items()}
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return f"of shape {list(shape)}"
