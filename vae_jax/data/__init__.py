@@ -17,6 +17,7 @@ from .dataset import Streamed as Streamed
 from .digits import digits_5k as digits_5k
 from .embedded import synthetic_cells as synthetic_cells
 from .embedded import wine as wine
+from .entries import Entries as Entries
 from .identity import fingerprint as fingerprint
 from .identity import fingerprint_differences as fingerprint_differences
 from .load import load as load

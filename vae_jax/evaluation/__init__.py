@@ -7,6 +7,12 @@ from .annealing import bidirectional_log_evidence as bidirectional_log_evidence
 from .collapse import CollapseDiagnosis as CollapseDiagnosis
 from .collapse import diagnose_collapse as diagnose_collapse
 from .collapse import ppca_active_dimensions as ppca_active_dimensions
+from .detection import Auroc as Auroc
+from .detection import auroc as auroc
+from .encoding import Encoding as Encoding
+from .encoding import encode as encode
+from .encoding import predict as predict
+from .encoding import reconstruct as reconstruct
 from .evidence import DatasetEvidence as DatasetEvidence
 from .evidence import LogEvidence as LogEvidence
 from .evidence import bound_sizes as bound_sizes
@@ -28,3 +34,7 @@ from .pareto import pareto_k_threshold as pareto_k_threshold
 from .probe import Probe as Probe
 from .probe import linear_probe as linear_probe
 from .probe import nearest_neighbour_probe as nearest_neighbour_probe
+from .scores import LikelihoodRegret as LikelihoodRegret
+from .scores import Scores as Scores
+from .scores import likelihood_regret as likelihood_regret
+from .scores import score as score

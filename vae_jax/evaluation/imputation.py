@@ -13,6 +13,7 @@ from ..losses.example import examples_of
 from ..model import VAE, Params
 from ..precision import at_least_float32
 from .checks import check_examples, check_support
+from .expectations import expected
 from .pareto import pareto_k
 from .sums import common_scale, or_zero
 
@@ -165,10 +166,8 @@ def _part(p: Any, path: tuple[Any, ...], x: Masked) -> Any:
 
 def _expected(p: Any, key: Key[Array, ""]) -> Float[Array, "..."]:
     """Returns E[x|z], else the probabilities of the classes, along a last axis, else a draw."""
-    for name in ("mean", "probs"):
-        if hasattr(p, name):
-            return at_least_float32(getattr(p, name))[0]
-    return at_least_float32(p.sample(key))[0]
+    value = expected(p)
+    return at_least_float32(p.sample(key))[0] if value is None else value
 
 
 def _estimate(x: Masked, sums: _Sums, number: int) -> tuple[Array, Array]:
