@@ -1,7 +1,7 @@
 """How well a score tells abnormal examples from normal ones."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -57,6 +57,7 @@ def auroc(scores: Float[np.ndarray, " n"], is_abnormal: Bool[np.ndarray, " n"], 
 
     def end(edge: float) -> float:
         near = value + (edge - value) * 1e-9  # the interval holds more than θ̂, also where that is 0 or 1
-        return edge if value == edge else optimize.bisect(beyond, edge, near)
+        root: Any = edge if value == edge else optimize.brentq(beyond, edge, near)
+        return float(root)
 
     return Auroc(value, end(0.0), end(1.0))
