@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Stream:
     """An array [n, ...] in a file, of which the next rows are read at a time; one that is stored column by column, in
     Fortran's order, as a whole."""
 
-    def __init__(self, opened: IO[bytes], size: int) -> None:
+    def __init__(self, opened: Any, size: int) -> None:
         """Of an .npy file of `size` bytes, opened at its beginning; raises `ValueError` as `open_npy`."""
         self.shape, is_fortran, self.dtype = _check_header(opened, size)
         self._opened, self._start, self._whole = opened, 0, None

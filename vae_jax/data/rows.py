@@ -208,6 +208,8 @@ class Rows:
     def _of_array(self, values: np.ndarray, start: int) -> Any:
         assert isinstance(self._contents.x, Variable)
         rows, name = np.arange(start, start + len(values)), self._contents.x.kind
+        if values.dtype.kind not in "biuf":
+            raise DataError(f"{self._path}: its numbers must be whole, floating or booleans, got {values.dtype}")
         if name == "picture":
             values = self._as_pictures(values)
         if values.shape[1:] != self._contents.x.shape:

@@ -1,0 +1,262 @@
+"""The rows of a file as the examples of a trained model."""
+
+import itertools
+import json
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from vae_jax import data
+from vae_jax.data import Contents, DataError, Variable
+from vae_jax.distributions import Masked
+
+NUM_ROWS = 10
+RNG = np.random.default_rng(0)
+AGES, NUMBERS = RNG.normal(size=NUM_ROWS).astype(np.float32), RNG.integers(0, 9, NUM_ROWS)
+SITES = ["b", "a", "c", "a", "b", "b", "a", "c", "c", "a"]
+IDS = [f"p{number}" for number in range(NUM_ROWS)]
+TABLE = Contents(
+    {"age": Variable("real"), "number": Variable("count"), "site": Variable("category", (), ("a", "b", "c"))}
+)
+COLUMNS = {"name": IDS, "site": SITES, "age": AGES.tolist(), "unknown": SITES, "number": NUMBERS.tolist()}
+VECTORS = RNG.normal(size=(NUM_ROWS, 2, 3)).astype(np.float32)
+REAL = Contents(Variable("real", (2, 3)))
+
+
+def write(path: Path, columns: dict) -> Path:
+    """Writes a table as a file of this suffix."""
+    if path.suffix == ".csv":
+        rows = [list(columns), *(map(str, row) for row in zip(*columns.values(), strict=True))]
+        path.write_text("\n".join(map(",".join, rows)))
+    elif path.suffix == ".parquet":
+        parquet.write_table(pa.table(columns), path, row_group_size=4)
+    else:
+        np.savez(path, **{name: np.array(values) for name, values in columns.items()})
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+@pytest.mark.parametrize("size", [3, 100])
+def test_rows_of_a_table_come_in_order_by_the_names_of_the_columns(tmp_path, suffix, size):
+    rows = data.open_rows(write(tmp_path / f"rows{suffix}", COLUMNS), TABLE, id_name="name")
+    blocks = list(rows.blocks(size, ["unknown"]))
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(block.examples for block in blocks))
+    np.testing.assert_array_equal(joined["age"], AGES)
+    np.testing.assert_array_equal(joined["number"], NUMBERS)
+    np.testing.assert_array_equal(joined["site"], [ord(site) - ord("a") for site in SITES])
+    assert {name: leaf.dtype for name, leaf in joined.items()} == {"age": "f4", "number": "i4", "site": "i4"}
+    assert [block.start for block in blocks] == list(range(0, NUM_ROWS, size))
+    assert list(itertools.chain(*(block.ids for block in blocks))) == IDS
+    assert list(itertools.chain(*(block.columns["unknown"].of_rows for block in blocks))) == SITES
+    assert rows.number == (None if suffix == ".csv" else NUM_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("names", "schema", "found"),
+    [
+        (["id"], None, "id"),
+        (["ids", "patient"], {"patient": "id"}, "patient"),
+        (["patient"], {"patient": "ignore"}, None),
+        (["patient"], {"somebody": "id"}, None),
+    ],
+)
+def test_the_column_that_names_the_rows_is_found_by_the_schema_or_its_name(tmp_path, names, schema, found):
+    file = write(tmp_path / "rows.csv", COLUMNS | dict.fromkeys(names, IDS))
+    assert data.open_rows(file, TABLE, schema=schema).id_name == found
+
+
+def test_a_modelled_column_called_id_names_no_rows(tmp_path):
+    contents = Contents({"id": Variable("real")})
+    assert data.open_rows(write(tmp_path / "rows.csv", {"id": AGES.tolist()}), contents).id_name is None
+
+
+def array_file(folder: Path, form: str) -> Path:
+    if form == "npy":
+        np.save(folder / "x.npy", VECTORS)
+    elif form == "columns first":
+        np.save(folder / "x.npy", np.asfortranarray(VECTORS))
+    elif form == "npz":
+        np.savez_compressed(folder / "x.npz", x=VECTORS, id=IDS)
+    elif form == "npz, columns first":
+        np.savez(folder / "x.npz", np.asfortranarray(VECTORS))
+    else:
+        flat = VECTORS.reshape(NUM_ROWS, -1)
+        return write(folder / f"x.{form}", {f"x_{place}": flat[:, place].tolist() for place in range(6)})
+    return next(folder.glob("x.*"))
+
+
+@pytest.mark.parametrize("form", ["npy", "columns first", "npz", "npz, columns first", "csv", "parquet"])
+def test_an_array_is_read_from_every_kind_of_file(tmp_path, form):
+    rows = data.open_rows(array_file(tmp_path, form), REAL)
+    blocks = list(rows.blocks(4))
+    assert [len(block.examples) for block in blocks] == [4, 4, 2]
+    np.testing.assert_array_equal(rows.read(), VECTORS)
+    assert rows.id_name == ("id" if form == "npz" else None)
+
+
+PICTURES = RNG.integers(0, 256, (NUM_ROWS, 4, 5, 1)).astype(np.uint8)
+GREY = data.pictures((4, 5, 1))
+WAYS = {
+    "bytes": (PICTURES, PICTURES / np.float32(255)),
+    "without channels": (PICTURES[..., 0], PICTURES / np.float32(255)),
+    "int64": (PICTURES.astype(np.int64), PICTURES / np.float32(255)),
+    "16 bits": (PICTURES.astype(np.uint16) * 200, (PICTURES.astype(np.float32) * 200) / np.float32(65535)),
+    "floats": (PICTURES / 255, (PICTURES / 255).astype(np.float32)),
+    "booleans": (PICTURES > 99, (PICTURES > 99).astype(np.float32)),
+    "black and white": ((PICTURES > 99).astype(np.uint8), (PICTURES > 99).astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pictures_are_numbers_from_0_to_1_however_they_are_stored(tmp_path, way):
+    stored, expected = WAYS[way]
+    np.save(tmp_path / "x.npy", stored)
+    found = data.open_rows(tmp_path / "x.npy", GREY).read()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_folder_of_pictures_and_one_picture_are_named_by_their_files(tmp_path):
+    for number, picture in enumerate(PICTURES):
+        folder = tmp_path / ("b" if number % 2 else "a")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(picture[..., 0]).save(folder / f"{number}.png")
+    rows = data.open_rows(tmp_path, GREY)
+    (block,) = rows.blocks(100, ["label"])
+    order = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]
+    assert block.ids.tolist() == [f"{'b' if number % 2 else 'a'}/{number}.png" for number in order]
+    assert block.columns["label"].of_rows.tolist() == ["a"] * 5 + ["b"] * 5
+    np.testing.assert_array_equal(block.examples, PICTURES[order] / np.float32(255))
+    (one,) = data.open_rows(tmp_path / "a" / "4.png", GREY).read()
+    np.testing.assert_array_equal(one, PICTURES[4] / np.float32(255))
+
+
+def test_pictures_are_made_to_the_size_of_the_models(tmp_path):
+    large = np.repeat(np.repeat(PICTURES, 2, axis=1), 2, axis=2)
+    np.save(tmp_path / "x.npy", np.repeat(large, 3, axis=3))
+    rows = data.open_rows(tmp_path / "x.npy", GREY, image_size=(4, 5), channels=1)
+    assert rows.read().shape == PICTURES.shape
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+def test_missing_entries_are_masked_where_the_model_knows_them(tmp_path, suffix):
+    if suffix == ".npy":
+        np.save(tmp_path / "rows.npy", np.where(VECTORS > 1, np.nan, VECTORS))
+        found = data.open_rows(tmp_path / "rows.npy", REAL._replace(masked=True)).read()
+        np.testing.assert_array_equal(found.observed, VECTORS <= 1)
+        np.testing.assert_array_equal(found.value, np.where(VECTORS > 1, 0, VECTORS))
+        return
+    holes = {**COLUMNS, "age": [None if n == 3 else age for n, age in enumerate(COLUMNS["age"])]}
+    holes = {n: ["" if v is None else v for v in of] for n, of in holes.items()} if suffix == ".csv" else holes
+    found = data.open_rows(write(tmp_path / f"rows{suffix}", holes), TABLE._replace(masked=True)).read()
+    assert np.flatnonzero(~found["age"].observed).tolist() == [3]
+    assert isinstance(found["site"], Masked)
+    assert found["site"].observed.all()
+
+
+def test_what_is_given_stands_beside_x_and_a_label_by_any_of_its_names(tmp_path):
+    contents = REAL._replace(condition={"label": Variable("category", (), ("a", "b", "c")), "dose": Variable("real")})
+    np.savez(tmp_path / "x.npz", x=VECTORS, targets=SITES, dose=AGES)
+    x, c = data.open_rows(tmp_path / "x.npz", contents).read()
+    np.testing.assert_array_equal(x, VECTORS)
+    np.testing.assert_array_equal(c["label"], [ord(site) - ord("a") for site in SITES])
+    np.testing.assert_array_equal(c["dose"], AGES)
+
+
+def a_table(change: dict) -> dict:
+    return {name: of for name, of in (COLUMNS | change).items() if of is not None}
+
+
+BAD_TABLES = {
+    "no such column": (a_table({"age": None, "Age": COLUMNS["age"]}), r"lacks the column 'age'\. Did you mean 'Age'"),
+    "another level": (a_table({"site": [*SITES[:9], "d"]}), r"row 9.*column 'site': 'd' is none of the 3 levels"),
+    "no number": (a_table({"age": ["1.5"] * 7 + ["old"] * 3}), r"row 7.*column 'age': 'old' is no number"),
+    "a hole": (a_table({"age": ["1.5"] * 8 + [""] * 2}), r"row 8.*column 'age': '' is a missing entry, and the model"),
+    "no count": (a_table({"number": [0.5] * 10}), r"row 0.*column 'number': 0\.5 is no count"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_row_that_is_not_like_the_models_is_refused_by_its_number(tmp_path, case, suffix):
+    columns, message = BAD_TABLES[case]
+    file = write(tmp_path / f"rows{suffix}", columns)
+    with pytest.raises(DataError, match=rf"rows\{suffix}.*{message}") as caught:
+        data.open_rows(file, TABLE).read()
+    assert "\n" not in str(caught.value)
+
+
+def of(change) -> np.ndarray:
+    values = VECTORS.astype(np.float64)
+    change(values)
+    return values
+
+
+BAD_ARRAYS = {
+    "another shape": (VECTORS[:, :, :2], REAL, r"examples of shape \[2, 2\], and the model's are of shape \[2, 3\]"),
+    "infinite": (of(lambda x: x.__setitem__((8, 1, 2), np.inf)), REAL, r"row 8 has inf at \[1, 2\]"),
+    "missing": (of(lambda x: x.__setitem__((8, 1, 2), np.nan)), REAL, r"row 8, \[1, 2\]: NaN is a missing entry"),
+    "negative": (np.int64(VECTORS), REAL._replace(x=Variable("count", (2, 3))), "counts must be whole numbers from 0"),
+    "a half": (abs(VECTORS), REAL._replace(x=Variable("count", (2, 3))), "counts must be whole numbers from 0"),
+    "two": (2 * (VECTORS > 0), REAL._replace(x=Variable("binary", (2, 3))), "zeros and ones must be 0 or 1"),
+    "a table": (VECTORS, TABLE, "holds an array, and the model's examples are a table"),
+    "dark": (np.int16(PICTURES) - 9, GREY, r"pictures must be whole numbers .* got int16 from -[0-9] to"),
+    "bright": (np.float32(PICTURES), GREY, "pictures must be floats from 0 to 1"),
+    "text": (np.full((NUM_ROWS, 2, 3), "a"), REAL, r"its numbers must be whole, floating or booleans, got <U1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_an_array_that_is_not_like_the_models_is_refused(tmp_path, case):
+    values, contents, message = BAD_ARRAYS[case]
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(DataError, match=rf"x\.npy.*{message}"):
+        list(data.open_rows(tmp_path / "x.npy", contents).blocks(4))
+
+
+def test_a_table_for_a_model_of_arrays_is_refused_with_the_names_of_its_columns(tmp_path):
+    with pytest.raises(DataError, match=r"is a table, .* columns x_0 to x_5, of which 'x_0' is missing"):
+        data.open_rows(write(tmp_path / "rows.csv", COLUMNS), REAL)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
+def test_a_file_that_ends_early_is_refused_by_name(tmp_path, suffix, kept):
+    path = tmp_path / f"x{suffix}"
+    np.save(path, VECTORS) if suffix == ".npy" else np.savez(path, x=VECTORS)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ValueError, match=rf"x\{suffix} cannot be read"):
+        data.open_rows(path, REAL).read()
+
+
+def test_numbers_that_were_changed_in_a_zip_file_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", x=VECTORS)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[content.index(VECTORS[5].tobytes()[:8])] ^= 1
+    (tmp_path / "x.npz").write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"x\.npz cannot be read: Bad CRC"):
+        data.open_rows(tmp_path / "x.npz", REAL).read()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no.csv", "no.csv does not exist"), ("x.txt", "x.txt is of the kind .txt, .* no pictures; give an .npy")],
+)
+def test_other_paths_are_refused(tmp_path, name, message):
+    (tmp_path / "x.txt").write_text(json.dumps([1]))
+    with pytest.raises((DataError, FileNotFoundError), match=message):
+        data.open_rows(tmp_path / name, REAL)
+
+
+def test_arrays_beside_the_examples_that_are_no_columns_are_passed_over(tmp_path):
+    np.savez(tmp_path / "x.npz", x=VECTORS, objects=np.array([{}], object), whole=np.eye(3))
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        archive.writestr("notes.txt", "no array")
+    np.testing.assert_array_equal(data.open_rows(tmp_path / "x.npz", REAL).read(), VECTORS)
