@@ -74,7 +74,7 @@ def open_rows(
     contents: Contents,
     *,
     layer: str | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: Sequence[int] | None = None,
     channels: int | None = None,
     id_name: str | None = None,
     schema: Mapping[str, Any] | None = None,
@@ -102,11 +102,12 @@ def open_rows(
         raise FileNotFoundError(f"{path} does not exist")
     if layer is not None and path.suffix != ".h5ad":
         raise ValueError(f"a layer is one of an .h5ad file, got {layer!r} for {path}")
-    file = _open(path, contents, layer, image_size, channels)
+    size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+    file = _open(path, contents, layer, size, channels)
     of_schema = [name for name, column in from_json(schema or {}).items() if column.kind == "id"]
     known = [name for name in (file.id_name, *of_schema, *_ID_NAMES) if name in file.names]
     own = [name for name in known if name not in contents.variables()]
-    return Rows(path, file, contents, id_name or next(iter(own), None), (image_size, channels))
+    return Rows(path, file, contents, id_name or next(iter(own), None), (size, channels))
 
 
 def _open(

@@ -1,0 +1,1 @@
+"""Applies a finished run to the rows of a file."""

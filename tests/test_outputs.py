@@ -1,0 +1,221 @@
+"""Outputs that are written row by row, read back by the libraries that their formats are of."""
+
+import csv
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from pyarrow import parquet
+
+from experiments.apply.outputs import FORMATS, open_output
+from experiments.command.errors import UserError
+
+NUM_ROWS = 11
+RNG = np.random.default_rng(0)
+FIELDS = {
+    "mean": RNG.normal(size=(NUM_ROWS, 3)).astype(np.float32),
+    "x": RNG.integers(0, 9, (NUM_ROWS, 2, 2)).astype(np.int32),
+    "elbo": np.where(np.arange(NUM_ROWS) == 4, np.nan, RNG.normal(size=NUM_ROWS)).astype(np.float32),
+    "number": RNG.integers(-9, 2**60, NUM_ROWS),
+    "double": RNG.normal(size=NUM_ROWS),
+    "site": np.array([*"abc", "é, 'd'", 'a "b"', "two\nlines", "", "x" * 40, *"abc"], object),
+    "flag": np.arange(NUM_ROWS) % 3 == 0,
+}
+IDS = np.array([f"id {number}" for number in range(9)] + ["ß", "a longer one"], object)
+FLAT = [*(f"mean_{i}" for i in range(3)), *(f"x_{i}" for i in range(4)), "elbo", "number", "double", "site", "flag"]
+
+
+def write(path: Path, *, ids: np.ndarray | None = IDS, fields: dict | None = None, size: int = 4, **options) -> Path:
+    """Writes the rows in blocks."""
+    fields = FIELDS if fields is None else fields
+    options = {"overwrite": False, "id_name": "patient", "layer": "imputed"} | options
+    with open_output(path, **options) as output:
+        for start in range(0, NUM_ROWS, size):
+            rows = slice(start, start + size)
+            output.write(None if ids is None else ids[rows], {name: values[rows] for name, values in fields.items()})
+    assert [file.name for file in path.parent.iterdir() if file.name.startswith(".")] == []
+    return path
+
+
+def test_npz_holds_the_arrays_as_they_are_without_python_objects(tmp_path):
+    with np.load(write(tmp_path / "o.npz"), allow_pickle=False) as found:
+        assert list(found) == ["patient", *FIELDS]
+        for name, values in FIELDS.items():
+            np.testing.assert_array_equal(found[name], values if name != "site" else values.astype(str))
+            assert name == "site" or found[name].dtype == values.dtype
+        assert found["patient"].tolist() == IDS.tolist()
+
+
+def test_csv_holds_texts_that_read_as_the_same_numbers_of_their_type(tmp_path):
+    with write(tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
+        names, *rows = csv.reader(file)
+    assert names == ["patient", *FLAT]
+    found = dict(zip(names, zip(*rows, strict=True), strict=True))
+    assert list(found["patient"]) == IDS.tolist()
+    assert list(found["site"]) == FIELDS["site"].tolist()
+    for place in range(3):
+        np.testing.assert_array_equal(np.array(found[f"mean_{place}"], np.float32), FIELDS["mean"][:, place])
+    np.testing.assert_array_equal(np.array(found["x_2"], int), FIELDS["x"][:, 1, 0])
+    np.testing.assert_array_equal(np.array(found["double"], float), FIELDS["double"])
+    np.testing.assert_array_equal(np.array(found["number"], np.int64), FIELDS["number"])
+    np.testing.assert_array_equal(np.array(found["flag"], int), FIELDS["flag"])
+    assert found["elbo"][4] == ""
+    assert max(map(len, found["mean_0"])) <= 13  # the shortest, not float64's 17 digits
+
+
+def test_parquet_keeps_the_types(tmp_path):
+    found = parquet.read_table(write(tmp_path / "o.parquet"))
+    assert found.column_names == ["patient", *FLAT]
+    assert found["patient"].to_pylist() == IDS.tolist()
+    assert found["site"].to_pylist() == FIELDS["site"].tolist()
+    np.testing.assert_array_equal(found["mean_1"].to_numpy(), FIELDS["mean"][:, 1])
+    assert [str(found.schema.field(name).type) for name in ("mean_0", "double", "x_0", "flag")] == [
+        "float",
+        "double",
+        "int32",
+        "bool",
+    ]
+    np.testing.assert_array_equal(found["elbo"].to_numpy(), FIELDS["elbo"])
+
+
+def test_h5ad_has_columns_in_obs_x_in_a_layer_and_other_arrays_in_obsm(tmp_path):
+    found = anndata.read_h5ad(write(tmp_path / "o.h5ad"))
+    assert found.obs_names.tolist() == IDS.tolist()
+    assert found.obs.columns.tolist() == ["elbo", "number", "double", "site", "flag"]
+    assert found.obs["site"].tolist() == FIELDS["site"].tolist()
+    np.testing.assert_array_equal(found.obs["elbo"], FIELDS["elbo"])
+    np.testing.assert_array_equal(found.obsm["X_vae_mean"], FIELDS["mean"])
+    np.testing.assert_array_equal(found.layers["imputed"], FIELDS["x"].reshape(NUM_ROWS, 4))
+    assert found.var_names.tolist() == list("0123")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_without_ids_have_none_but_in_h5ad_their_numbers(tmp_path, suffix):
+    path = write(tmp_path / f"o{suffix}", ids=None, fields={"elbo": FIELDS["double"]})
+    if suffix == ".npz":
+        assert list(np.load(path)) == ["elbo"]
+    elif suffix == ".h5ad":
+        assert anndata.read_h5ad(path).obs_names.tolist() == [str(number) for number in range(NUM_ROWS)]
+    else:
+        assert (parquet.read_table if suffix == ".parquet" else pd.read_csv)(path).shape == (NUM_ROWS, 1)
+
+
+@pytest.fixture
+def cells(tmp_path) -> Path:
+    obs = pd.DataFrame({"elbo": np.zeros(NUM_ROWS), "kind": pd.Categorical(["a"] * NUM_ROWS)}, index=list(IDS))
+    adata = anndata.AnnData(np.ones((NUM_ROWS, 4), np.float32), obs, pd.DataFrame(index=list("wxyz")))
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    return tmp_path / "cells.h5ad"
+
+
+def test_an_h5ad_from_another_is_a_copy_with_more_in_it(tmp_path, cells):
+    fields = {name: FIELDS[name] for name in ("mean", "x", "double", "site")}
+    found = anndata.read_h5ad(write(tmp_path / "o.h5ad", fields=fields, like=cells))
+    assert found.obs.columns.tolist() == ["elbo", "kind", "double", "site"]
+    assert found.var_names.tolist() == list("wxyz")
+    np.testing.assert_array_equal(found.X, 1)
+    np.testing.assert_array_equal(found.layers["imputed"], FIELDS["x"].reshape(NUM_ROWS, 4))
+    np.testing.assert_array_equal(found.obsm["X_vae_mean"], FIELDS["mean"])
+    assert anndata.read_h5ad(cells).obs.columns.tolist() == ["elbo", "kind"]
+
+
+def test_what_the_input_has_already_is_replaced_only_if_asked_for(tmp_path, cells):
+    fields = {"elbo": FIELDS["double"]}
+    with pytest.raises(UserError, match=r"the input has obs\['elbo'\] already; --overwrite"):
+        write(tmp_path / "o.h5ad", fields=fields, like=cells)
+    found = anndata.read_h5ad(write(tmp_path / "o.h5ad", fields=fields, like=cells, overwrite=True))
+    np.testing.assert_array_equal(found.obs["elbo"], FIELDS["double"])
+    assert found.obs.columns.tolist() == ["kind", "elbo"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"x": FIELDS["mean"]}, "x has 3 elements, and the file 4 var"),
+        ({"elbo/2": FIELDS["double"]}, "holds a slash"),
+    ],
+)
+def test_what_an_h5ad_cannot_hold_is_refused(tmp_path, cells, fields, message):
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / "o.h5ad", fields=fields, like=cells)
+    assert list(tmp_path.iterdir()) == [cells]
+
+
+def end_early(path: Path, error: BaseException | None) -> None:
+    with open_output(path, overwrite=True, id_name=None, layer="x") as output:
+        if error is not None:
+            output.write(IDS, FIELDS)
+            raise error
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_an_output_is_whole_or_the_older_one(tmp_path, suffix):
+    """Whatever ends it, also what is no error of Python's."""
+    path = tmp_path / f"o{suffix}"
+    path.write_text("older")
+    with pytest.raises(UserError, match="exists; --overwrite replaces it"):
+        write(path)
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error, match="the end"):
+            end_early(path, error("the end"))
+    with pytest.raises(UserError, match="would have no rows"):
+        end_early(path, None)
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+    write(path, overwrite=True)
+    assert path.stat().st_size > 100
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_disk_that_fills_is_one_message_and_leaves_nothing(tmp_path, suffix):
+    """At any byte: a limit on the size of files stands for the disk."""
+    many = {"elbo": RNG.normal(size=200_000), "mean": RNG.normal(size=(200_000, 3))}
+    read, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        message = "nothing was raised"
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+            with open_output(tmp_path / f"o{suffix}", overwrite=False, id_name=None, layer="x") as output:
+                for _ in range(3):
+                    output.write(None, many)
+        except BaseException as error:
+            message = f"{type(error).__name__}: {error}"
+        os.write(send, message.encode())
+        os._exit(0)
+    os.close(send)
+    with os.fdopen(read) as said:
+        text = said.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert text.startswith(
+        f"UserError: --output={tmp_path / 'o'}{suffix} cannot be written, and nothing of it is left: "
+    )
+    assert "\n" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("o.txt", r"must be of the kind \.npz, \.csv, \.parquet, \.h5ad"), ("no/o.csv", "there is no folder")],
+)
+def test_another_place_or_kind_is_refused(tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "module", "extra"), [(".parquet", "pyarrow", "tables"), (".h5ad", "anndata", "anndata")]
+)
+def test_without_the_extra_its_name_is_told(tmp_path, monkeypatch, suffix, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in ("parquet", "annotated"):
+        monkeypatch.delitem(sys.modules, f"experiments.apply.{name}", raising=False)
+    with pytest.raises(UserError, match=rf"needs {module}: pip install 'vae_jax\[{extra}\]'"):
+        write(tmp_path / f"o{suffix}")
