@@ -117,7 +117,10 @@ def apply(
             id_name=flags.id.value,
             schema=(stored.fingerprint or {}).get("schema"),
         )
-        blocks = rows.blocks(block_size(contents), columns(rows, contents))
+        beside = columns(rows, contents)
+        blocks = rows.blocks(block_size(contents), beside)
+        if other := rows.unused(beside):
+            _tell(f"columns of {source} that are left out: {', '.join(other)}; --id=NAME names the rows by one of them")
         like = source if source.suffix == ".h5ad" else None
         where = open_output(target, overwrite=flags.overwrite.value, id_name=rows.id_name, layer=layer, like=like)
     # A signal ends the command between two blocks, so that what is half written is removed.
@@ -126,7 +129,7 @@ def apply(
         check(model)
         view = data.view_of(contents, dtype=np.float32, binarization=drawn if contents.is_picture else "none")
         if view.is_random:
-            print("each picture is drawn once, black or white, as in training; --binarization=none takes its greys")
+            _tell("each picture is drawn once, black or white, as in training; --binarization=none takes its greys")
         key, number = jax.random.key(flags.seed.value), 0
         for block in blocks:
             number = block.start + _length(block)
@@ -160,6 +163,10 @@ def block_size(contents: data.Contents) -> int:
     return max(1, rows // _CHUNK) * _CHUNK
 
 
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _path(flag: Any, name: str) -> Path:
     if not flag.value:
         raise UserError(f"--{name} is absent: name a file")
@@ -181,7 +188,7 @@ class _Progress:
         self._bar.update(done - self._done)
         self._done, now = done, time.perf_counter()
         if self._bar.disable and now - self._last > _SECONDS_BETWEEN_LINES:
-            print(f"row {done}{self._of}", file=sys.stderr, flush=True)
+            _tell(f"row {done}{self._of}")
             self._last = now
 
     def __enter__(self) -> "_Progress":

@@ -14,6 +14,10 @@ from .schema import Column
 from .splits import combined_hashes, name_hashes
 
 
+# Of each column; without it, and with pre-buffering, the columns of a whole row group are held.
+_BUFFER = 2**16
+
+
 class WholeParquet:
     """A Parquet file of which a column is in memory at a time."""
 
@@ -79,7 +83,7 @@ def _opened(path: str | Path) -> Any:
     except ModuleNotFoundError as error:
         raise DataError(f"{path} needs pyarrow: pip install 'vae_jax[tables]'") from error
     with _reading(path):
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
     names = file.schema_arrow.names
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one of them")

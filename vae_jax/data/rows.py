@@ -168,6 +168,9 @@ class Rows:
                 "missing"
             )
         self._check_names([*absent, *self._conditions, *([] if id_name is None else [id_name])])
+        if self._is_array and fitted == (None, None):
+            shape = file.array_shape or ()
+            self._check_shape((*shape, 1) if contents.is_picture and len(shape) == 2 else shape)
         self._white = file.white() if self._is_array and contents.is_picture else 1
 
     def blocks(self, size: int, columns: Collection[str] = ()) -> Iterator[Block]:
@@ -181,6 +184,11 @@ class Rows:
         more = [*columns, *([] if self.id_name is None else [self.id_name])]
         wanted = {name: Column(name, "ignore") for name in more} | self._columns | self._conditions
         return self._blocks(size, wanted, columns)
+
+    def unused(self, columns: Collection[str] = ()) -> list[str]:
+        """Returns the names of the file's columns that no block has, beside the entries of these ones."""
+        used = {*columns, *self._columns, *self._conditions, self.id_name}
+        return [name for name in self.names if name not in used]
 
     def read(self) -> Any:
         """Returns the examples of all rows; raises as `blocks`."""
@@ -213,11 +221,7 @@ class Rows:
             raise DataError(f"{self._path}: its numbers must be whole, floating or booleans, got {values.dtype}")
         if name == "picture":
             values = self._as_pictures(values)
-        if values.shape[1:] != self._contents.x.shape:
-            raise DataError(
-                f"{self._path} holds examples {_sizes(values.shape[1:])}, and the model's are "
-                f"{_sizes(self._contents.x.shape)}"
-            )
+        self._check_shape(values.shape[1:])
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
         if missing.any() and not self._contents.masked:
             row, *place = np.argwhere(missing)[0].tolist()
@@ -242,6 +246,11 @@ class Rows:
 
     def _masked(self, values: np.ndarray, seen: np.ndarray) -> Any:
         return Masked(values, seen) if self._contents.masked else values
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if shape != self._contents.event_shape:
+            expected = _sizes(self._contents.event_shape)
+            raise DataError(f"{self._path} holds examples {_sizes(shape)}, and the model's are {expected}")
 
     def _check_names(self, names: Collection[str]) -> None:
         for name in names:
