@@ -10,7 +10,8 @@
 #   ./launch.sh                        the main job: train on the bundled digits, evaluate, draw, into runs/digits
 #   ./launch.sh test [flags of pytest]  the tests
 #   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
-#   ./launch.sh evaluate --workdir=runs/digits        also: sample, checkpoints, parts, gradient_study, benchmark
+#   ./launch.sh evaluate --workdir=runs/digits        also: sample, encode, reconstruct, score, impute,
+#                                                     checkpoints, parts, gradient_study, benchmark
 #
 # In several processes, see docs/launching.md:
 #

@@ -54,7 +54,7 @@ def _score(model: command.Model, keys: jax.Array, block: data.Block) -> dict[str
     fields = {name: np.asarray(values) for name, values in found._asdict().items()}
     if _REGRET.value:
         regret = evaluation.likelihood_regret(
-            model.params, keys, block.examples, vae=model.vae, num_steps=_REGRET_STEPS.value
+            model.params, jax.random.clone(keys), block.examples, vae=model.vae, num_steps=_REGRET_STEPS.value
         )
         fields["likelihood_regret"] = np.asarray(regret.value)
         fields["likelihood_regret_standard_error"] = np.asarray(regret.standard_error)

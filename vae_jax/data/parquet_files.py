@@ -13,7 +13,6 @@ from .entries import Entries, of_numbers, of_texts
 from .schema import Column
 from .splits import combined_hashes, name_hashes
 
-
 # Of each column; without it, and with pre-buffering, the columns of a whole row group are held.
 _BUFFER = 2**16
 

@@ -71,7 +71,8 @@ def score(
       TypeError: for raw uint32 keys.
     """
     found = log_evidence(params, keys, xs, vae=vae, num_samples=num_samples, chunk_size=chunk_size)
-    kl = _kl(params, keys, xs, vae=vae, num_samples=num_samples, chunk_size=chunk_size)
+    of_same_samples = jax.random.clone(keys)
+    kl = _kl(params, of_same_samples, xs, vae=vae, num_samples=num_samples, chunk_size=chunk_size)
     return Scores(jnp.asarray(found.elbo), found.value, found.standard_error, found.pareto_k, kl)
 
 

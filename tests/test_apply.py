@@ -1,0 +1,270 @@
+"""Finished runs applied to files: digits, a table and cells, through every command and as in a notebook."""
+
+import csv
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import anndata
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from experiments.apply import command
+from experiments.command.errors import UserError
+from experiments.run.config import Config, Data, Model
+from tests import commands, made_runs
+from vae_jax import data, evaluation, runs
+
+BLOCK = 256
+RUNS = {
+    "digits": Config(
+        data=Data(missing=0.2, binarization="none"), model=Model(network="mlp(hidden=(16,))", latent_dim=(3, 2))
+    ),
+    "wine": Config(data=Data(name="wine", missing=0.2), model=Model(network="mlp(hidden=(8,))", latent_dim=(2,))),
+    "cells": Config(
+        data=Data(name="synthetic_cells", condition="batch,size"),
+        model=Model(network="mlp(hidden=(16,))", latent_dim=(4,)),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(command, "_MOST_ROWS", BLOCK)
+
+
+class Applied:
+    """A run, a file of its test data, with ids and, where the run knows them, holes."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        experiment = made_runs.make(folder / name, RUNS[name])
+        self.name, self.workdir, self.dataset = name, folder / name, experiment.dataset
+        split = experiment.dataset.test
+        if name == "wine":
+            self.file, self.number = folder / "wine.csv", split.number
+            columns = {n: np.where(of.observed, of.value, np.nan) for n, of in split.examples.items()}
+            with self.file.open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["id", *reversed(columns), "maker"])
+                for row in range(self.number):
+                    cells = [of[row] for of in reversed(columns.values())]
+                    writer.writerow([f"b{row}", *("" if np.isnan(v) else str(v) for v in cells), f"maker {row % 3}"])
+        else:
+            self.file, self.number = folder / f"{name}.npz", 300
+            x = split.examples if name == "digits" else split.examples[0]
+            x = np.where(x.observed, x.value / np.float32(255), np.nan) if name == "digits" else x
+            given = {} if name == "digits" else {"batch": split.examples[1]["batch"][: self.number]}
+            ids = [f"row {row}" for row in range(self.number)]
+            np.savez(self.file, x=x[: self.number], id=ids, label=split.labels[: self.number], **given)
+
+    def in_notebook(self) -> tuple[Any, ...]:
+        """The five lines."""
+        vae, params, _ = runs.load(self.workdir)
+        xs = data.open_rows(self.file, runs.contents(self.workdir)).read()
+        keys = jax.random.split(jax.random.key(0), self.number)
+        return vae, params, keys, xs
+
+    def run(self, verb: str, output: Path, *arguments: str) -> Path:
+        commands.call(verb, f"--workdir={self.workdir}", f"--input={self.file}", f"--output={output}", *arguments)
+        return output
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory) -> dict[str, Applied]:
+    folder = tmp_path_factory.mktemp("apply")
+    return {name: Applied(folder, name) for name in RUNS}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_latents_are_those_of_the_notebook_to_the_bit(applied, name, tmp_path):
+    vae, params, keys, xs = applied[name].in_notebook()
+    expected = evaluation.encode(params, keys, xs, vae=vae)
+    found = np.load(applied[name].run("encode", tmp_path / "z.npz"))
+    np.testing.assert_array_equal(found["mean"], expected.mean)
+    np.testing.assert_array_equal(found["scale"], expected.scale)
+    assert found["id"].tolist() == [f"{'b' if name == 'wine' else 'row '}{row}" for row in range(applied[name].number)]
+    assert np.ptp(found["mean"], axis=0).min() > 0
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_reconstructions_are_those_of_the_notebook_to_the_bit(applied, name, tmp_path):
+    vae, params, keys, xs = applied[name].in_notebook()
+    expected = evaluation.reconstruct(params, keys, xs, vae=vae)
+    found = np.load(applied[name].run("reconstruct", tmp_path / "x.npz"))
+    columns = expected if isinstance(expected, dict) else {"x": expected}
+    for column, values in columns.items():
+        np.testing.assert_array_equal(found[column], values)
+
+
+def test_what_is_encoded_and_decoded_is_what_is_reconstructed(applied, tmp_path):
+    """By the file of latents alone."""
+    one = applied["digits"]
+    z = np.load(one.run("encode", tmp_path / "z.npz"))["mean"]
+    vae, params, *_ = one.in_notebook()
+    decode = jax.jit(jax.vmap(lambda z: vae.decode(params, z).mean))
+    decoded = [decode(z[:BLOCK]), decode(np.resize(z[BLOCK:], (BLOCK, *z.shape[1:])))[: one.number - BLOCK]]
+    found = np.load(one.run("reconstruct", tmp_path / "x.npz"))["x"]
+    np.testing.assert_allclose(found, np.concatenate(decoded), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_scores_are_those_of_the_notebook(applied, name, tmp_path, capsys):
+    vae, params, keys, xs = applied[name].in_notebook()
+    expected = evaluation.score(params, keys, xs, vae=vae, num_samples=20)
+    table = parquet.read_table(applied[name].run("score", tmp_path / "s.parquet", "--num_samples=20"))
+    assert table.column_names == ["id", "elbo", "log_evidence", "standard_error", "pareto_k", "kl"]
+    for column, values in expected._asdict().items():
+        np.testing.assert_allclose(table[column].to_numpy(), values, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_draw_is_that_of_the_row_and_the_seed(applied, name, tmp_path):
+    vae, params, keys, xs = applied[name].in_notebook()
+    expected = evaluation.predict(params, keys, xs, vae=vae)
+    found = np.load(applied[name].run("sample", tmp_path / "x.npz"))
+    columns = expected if isinstance(expected, dict) else {"x": expected}
+    for column, values in columns.items():
+        np.testing.assert_array_equal(found[column], values)
+
+
+def test_an_imputed_table_is_the_input_with_its_holes_filled(applied, tmp_path):
+    one = applied["wine"]
+    vae, params, keys, xs = one.in_notebook()
+    expected = evaluation.impute(params, keys, xs, vae=vae, num_samples=50, num_draws=2)
+    given = list(csv.reader(one.file.read_text().splitlines()))
+    output = one.run("impute", tmp_path / "x.csv", "--num_samples=50")
+    names, *rows = csv.reader(output.read_text().splitlines())
+    assert names == given[0]
+    for number, (before, after) in enumerate(zip(given[1:], rows, strict=True)):
+        for column, old, new in zip(names, before, after, strict=True):
+            if old:
+                assert new == old if column in ("id", "maker") else float(new) == float(old)
+            else:
+                np.testing.assert_allclose(np.float32(new), expected.mean[column][number], rtol=1e-5)
+    reread = data.open_rows(tmp_path / "x.csv", runs.contents(one.workdir)).read()
+    assert all(leaf.observed.all() for leaf in reread.values())
+
+
+def test_draws_and_intervals_are_written_if_asked_for(applied, tmp_path):
+    given = np.load(applied["digits"].file)["x"][:5]
+    np.save(tmp_path / "few.npy", given)
+    arguments = (f"--workdir={applied['digits'].workdir}", f"--input={tmp_path / 'few.npy'}", "--num_samples=30")
+    commands.call("impute", *arguments, f"--output={tmp_path / 'x.npz'}", "--draws=2", "--interval=0.8")
+    found = np.load(tmp_path / "x.npz")
+    assert list(found) == ["x", "x_draw_0", "x_draw_1", "x_low", "x_high"]
+    seen = ~np.isnan(given)
+    for of in ("x", "x_draw_0", "x_low", "x_high"):
+        np.testing.assert_array_equal(found[of][seen], given[seen].astype(np.float32))
+    assert np.all(found["x_low"] <= found["x_high"])
+    assert set(np.unique(found["x_draw_1"][~seen])) <= {0.0, 1.0}
+
+
+def test_a_run_that_knows_no_missing_entries_imputes_none(applied, tmp_path):
+    with pytest.raises(UserError, match=r"was trained without missing entries, .* --config\.data\.missing=0\.2"):
+        applied["cells"].run("impute", tmp_path / "x.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_cells_keep_their_names_and_what_is_known_of_them(applied, tmp_path):
+    one = applied["cells"]
+    found = anndata.read_h5ad(one.run("encode", tmp_path / "z.h5ad"))
+    assert found.obs_names[17] == "row 17"
+    assert found.obsm["X_vae_mean"].shape == (300, 4)
+    layers = anndata.read_h5ad(one.run("reconstruct", tmp_path / "x.h5ad")).layers
+    assert layers["reconstruction"].shape == (300, 200)
+
+
+def test_labels_tell_how_well_a_score_finds_abnormal_rows(applied, tmp_path):
+    one = applied["cells"]
+    arguments = (f"--workdir={one.workdir}", f"--input={one.file}", f"--output={tmp_path / 's.npz'}", "--num_samples=5")
+    printed = commands.call("score", *arguments, "--labels=label", "--abnormal=3")
+    found, is_abnormal = np.load(tmp_path / "s.npz"), np.load(one.file)["label"] == 3
+    assert f"of {is_abnormal.sum()} abnormal rows among 300" in printed
+    area = evaluation.auroc(-found["elbo"].astype(float), is_abnormal)
+    assert f"-elbo                {area.value:.3f} ({area.low:.3f} to {area.high:.3f})" in printed
+
+
+def test_the_likelihood_regret_is_added_if_asked_for(applied, tmp_path):
+    one = applied["wine"]
+    file = tmp_path / "few.csv"
+    file.write_text("".join(one.file.read_text().splitlines(keepends=True)[:4]))
+    arguments = (f"--workdir={one.workdir}", f"--input={file}", f"--output={tmp_path / 's.npz'}", "--num_samples=20")
+    commands.call("score", *arguments, "--regret", "--regret_steps=30")
+    found = np.load(tmp_path / "s.npz")
+    assert found["likelihood_regret"].shape == found["likelihood_regret_standard_error"].shape == (3,)
+    assert np.all(found["likelihood_regret"] > -4 * found["likelihood_regret_standard_error"])
+
+
+def test_pictures_are_drawn_as_the_run_drew_them_or_as_they_are(tmp_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn") / "run"
+    made_runs.make(folder, Config(model=Model(network="mlp(hidden=(8,))", latent_dim=(2,))))
+    grey = np.full((40, 28, 28, 1), 0.5, np.float32)
+    np.save(tmp_path / "x.npy", grey)
+    arguments = (f"--workdir={folder}", f"--input={tmp_path / 'x.npy'}")
+    commands.call("encode", *arguments, f"--output={tmp_path / 'drawn.npz'}")
+    commands.call("encode", *arguments, f"--output={tmp_path / 'grey.npz'}", "--binarization=none")
+    drawn, plain = (np.load(tmp_path / name)["mean"] for name in ("drawn.npz", "grey.npz"))
+    assert np.ptp(plain, axis=0).max() == 0
+    assert np.ptp(drawn, axis=0).min() > 0
+
+
+BAD = {
+    "an output that exists": ("digits", {}, [], "exists; --overwrite replaces it"),
+    "no input": ("digits", {"input": "no.npz"}, [], "no.npz does not exist"),
+    "another output": ("digits", {"output": "o.txt"}, [], r"must be of the kind \.npz"),
+    "a column that is not there": ("wine", {}, ["--id=name"], "lacks the column 'name'"),
+    "drawing of a table": ("wine", {}, ["--binarization=none"], "is for pictures, and the run's examples are none"),
+    "a layer of an array": ("digits", {}, ["--layer=counts"], "a layer is one of an .h5ad file"),
+    "a checkpoint that is not there": ("digits", {"output": "n.csv"}, ["--checkpoint=7"], "has no checkpoint 7"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_one_message_and_writes_nothing(applied, tmp_path, case):
+    name, changed, arguments, message = BAD[case]
+    (tmp_path / "o.csv").write_text("older")
+    one = applied[name]
+    paths = {"input": one.file, "output": tmp_path / "o.csv"} | {of: tmp_path / path for of, path in changed.items()}
+    flags = [f"--workdir={one.workdir}", *(f"--{of}={path}" for of, path in paths.items()), *arguments]
+    with pytest.raises(UserError, match=message) as caught:
+        commands.call("encode", *flags)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["o.csv"]
+
+
+def test_a_row_that_is_bad_is_named_and_nothing_is_written(applied, tmp_path):
+    """Also where it comes after rows that were written."""
+    values = {name: np.load(applied["cells"].file)[name] for name in ("x", "batch")}
+    values["x"][BLOCK + 3, 5] = -1
+    np.savez(tmp_path / "x.npz", **values)
+    with pytest.raises(UserError, match=rf"row {BLOCK + 3} has -1 at column 5"):
+        commands.call(
+            "encode",
+            f"--workdir={applied['cells'].workdir}",
+            f"--input={tmp_path / 'x.npz'}",
+            f"--output={tmp_path / 'z.csv'}",
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_a_signal_ends_the_command_and_leaves_nothing(applied, tmp_path):
+    one = applied["cells"]
+    many = np.load(one.file)
+    rows = np.resize(np.arange(300), 300_000)
+    columns = {f"x_{n}": many["x"][rows, n] for n in range(200)} | {"batch": many["batch"][rows]}
+    parquet.write_table(pa.table(columns), tmp_path / "x.parquet")
+    arguments = (f"--workdir={one.workdir}", f"--input={tmp_path / 'x.parquet'}", f"--output={tmp_path / 'z.csv'}")
+    with commands.Started("encode", *arguments) as process:
+        commands.wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob(".z.csv*")), process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143, process.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_command_for_a_file_has_no_other_effect(applied):
+    assert {path.name for path in applied["digits"].workdir.iterdir()} == {"checkpoints", "config.json", ".lock"}
+    assert os.environ.get("JAX_ENABLE_X64") is None
