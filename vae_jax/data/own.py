@@ -14,6 +14,7 @@ from ..distributions import Masked
 from . import schema as schemas
 from .arrays import open_npy, read_npz
 from .contents import Contents, Variable
+from .covariates import Known, classes, covariate
 from .dataset import DataError, OwnSource
 from .images import fit_all, to_bytes
 from .kinds import Kind, kind_of
@@ -116,7 +117,7 @@ class _Arrays:
         self._path, self._size, self._channels = path, size, channels
         self.is_decoded = size is None and channels is None
         try:
-            self._array, self._labels, beside = _load(path, memory_limit)
+            self._array, self._labels, named, beside = _load(path, memory_limit)
         except Exception as error:  # a file may hold anything, and numpy may raise anything for it
             reason = str(error) or type(error).__name__
             raise DataError(f"data.path {path} cannot be read: {reason}") from error
@@ -136,7 +137,8 @@ class _Arrays:
                 f"data.path {path}: data.image_size and data.channels are for pictures of bytes, and it holds "
                 f"{self._array.dtype}"
             )
-        self.covariates = {name: _covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
+        known = {name: covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
+        self.covariates = {**named, **known}
         shape = self._value(np.arange(1)).shape[1:]
         self.contents = Contents(Variable(self._kind.name, shape), masked=self._kind.has_missing)
         holes = ", NaN where an entry is missing" if self._kind.has_missing else ""
@@ -146,7 +148,7 @@ class _Arrays:
                 f"{path}: the array {name!r}, {_described(values)}, is left out: it is no covariate, [{len(self)}] of "
                 "numbers or text"
                 for name, values in beside.items()
-                if name not in self.covariates
+                if name not in known
             ),
         )
         self.hashes = functools.cache(functools.partial(row_hashes, self._array))  # read once, and only if need be
@@ -183,10 +185,12 @@ class _Arrays:
 _LOOKED_AT_SOME = ". What its numbers are was decided by some of its rows; a larger data.memory_gb has all looked at"
 
 
-def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
-    """The array, its labels, and what stands beside them."""
+def _load(
+    path: Path, memory_limit: int
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, Known], dict[str, np.ndarray]]:
+    """The array, its labels, the names of these, and what stands beside them."""
     if path.suffix == ".npy":
-        return open_npy(path), None, {}
+        return open_npy(path), None, {}, {}
     label: str | None = None
 
     def choose(names: Sequence[str]) -> list[str]:
@@ -204,8 +208,8 @@ def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None,
         with contextlib.suppress(ValueError):
             beside |= read_npz(path, lambda _, name=name: [name], memory_limit=memory_limit)
     unreadable = {name: np.empty(0, object) for name in others if name not in beside}
-    labels = None if label is None else _classes(arrays[label])
-    return next(iter(arrays.values())), labels, beside | unreadable
+    labels, named = (None, {}) if label is None else classes(arrays[label])
+    return next(iter(arrays.values())), labels, named, beside | unreadable
 
 
 def choose_array(names: Sequence[str]) -> tuple[str | None, str | None]:
@@ -221,30 +225,3 @@ def _described(values: np.ndarray) -> str:
 
 def _is_covariate(values: np.ndarray, of: Sized) -> bool:
     return values.shape == (len(of),) and values.dtype.kind in "USbiuf"
-
-
-def _covariate(values: np.ndarray) -> tuple[Variable, np.ndarray]:
-    """Text and whole numbers from 0 to 2³¹ − 1 as the codes of categories, other numbers as they are."""
-    if values.dtype.kind == "f" or (values.dtype.kind == "i" and values.min() < 0):
-        with np.errstate(over="ignore"):  # infinite numbers are refused where they are asked for
-            return Variable("real"), values.astype(np.float32)
-    text = np.char.decode(values, errors="replace") if values.dtype.kind == "S" else values
-    levels, codes = np.unique(text, return_inverse=True)
-    return Variable("category", (), tuple(map(str, levels.tolist()))), codes.astype(np.int32)
-
-
-def _classes(labels: np.ndarray) -> np.ndarray:
-    """Returns labels as int32, those of text numbered in alphabetical order.
-
-    Raises:
-      ValueError: for others than text and whole numbers from 0 to 2³¹ − 1.
-    """
-    if labels.dtype.kind in "US":
-        return np.unique(labels, return_inverse=True)[1].astype(np.int32)
-    if labels.dtype.kind not in "biuf":
-        raise ValueError(f"its labels must be whole numbers or text, got {labels.dtype}")
-    illegal = ~((labels >= 0) & (labels < 2**31) & (labels == np.floor(labels)))  # true for NaN
-    if illegal.any():
-        (row, *_) = np.argwhere(illegal)[0].tolist()
-        raise ValueError(f"its labels must be whole numbers from 0 to 2**31 - 1; label {row} is {labels[illegal][0]}")
-    return labels.astype(np.int32)
