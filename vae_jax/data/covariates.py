@@ -8,10 +8,10 @@ from jaxtyping import Int, Shaped
 from .conditions import LABEL
 from .contents import Variable
 
-Known = tuple[Variable, Shaped[np.ndarray, " n"]]
+Known = tuple[Variable, Shaped[np.ndarray, "..."]]
 
 
-def covariate(values: Shaped[np.ndarray, " n"]) -> Known:
+def covariate(values: Shaped[np.ndarray, "..."]) -> Known:
     """Returns text, booleans and whole numbers from 0 on as the codes of categories, other numbers as float32."""
     if values.dtype.kind == "f" or (values.dtype.kind == "i" and values.min() < 0):
         with np.errstate(over="ignore"):  # infinite numbers are refused where they are asked for
@@ -24,10 +24,10 @@ def covariate(values: Shaped[np.ndarray, " n"]) -> Known:
 def category(codes: Int[np.ndarray, " n"], levels: Sequence[str]) -> Known:
     """Returns a category of those of its levels that occur, in their order."""
     used, of_used = np.unique(codes, return_inverse=True)
-    return Variable("category", (), tuple(levels[code] for code in used.tolist())), of_used.astype(np.int32)
+    return Variable("category", (), tuple(levels[int(code)] for code in used)), of_used.astype(np.int32)
 
 
-def classes(labels: Shaped[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], dict[str, Known]]:
+def classes(labels: Shaped[np.ndarray, "*shape"]) -> tuple[Int[np.ndarray, "*shape"], dict[str, Known]]:
     """Returns labels as int32, those of text numbered in alphabetical order, and these as the covariate "label".
 
     Raises:

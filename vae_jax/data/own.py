@@ -1,4 +1,4 @@
-"""One's own data: an array or a table in a file, or a folder of pictures."""
+"""One's own data: an array, a matrix or a table in a file, or a folder of pictures."""
 
 import contextlib
 import functools
@@ -18,6 +18,7 @@ from .covariates import Known, classes, covariate
 from .dataset import DataError, OwnSource
 from .images import fit_all, to_bytes
 from .kinds import Kind, kind_of
+from .matrix_sources import annotated_source, is_sparse, sparse_source
 from .splits import row_hashes
 from .tables import check_levels_in_training, read_table
 
@@ -32,13 +33,14 @@ def own_sources(
     memory_limit: int,
     schema: str | Path | Mapping[str, Any] | None = None,
     condition: Sequence[str] = (),
+    layer: str | None = None,
 ) -> dict[str, OwnSource]:
-    """Returns the splits of the array of an .npy or .npz file, a table or a folder: "train" alone, or what it holds.
+    """Returns the splits of an array, a matrix, a table or a folder of pictures: "train" alone, or what it holds.
 
     An .npz holds one array, or one of the name "x", "images" or "data" beside labels "y", "labels", "label" or
     "targets": whole numbers, or text, whose classes are numbered in alphabetical order. Its other arrays of one number
-    or text for each example are covariates. For a .csv or .parquet file see `tables.read_table`, for a folder
-    `folder_sources`.
+    or text for each example are covariates. For a .csv or .parquet file see `tables.read_table`, for an .h5ad file and
+    an .npz file of `scipy.sparse.save_npz` `matrix_sources`, for a folder `folder_sources`.
 
     Raises:
       FileNotFoundError: for a path that does not exist.
@@ -50,6 +52,8 @@ def own_sources(
         raise FileNotFoundError(
             f"data.path {path} does not exist; where the data of a run have moved, --data_path names their new place"
         )
+    if layer is not None and path.suffix != ".h5ad":
+        raise ValueError(f"data.layer is the name of one in an .h5ad file, got {layer!r} for {path}")
     if path.suffix in (".csv", ".parquet") and path.is_file():
         return {"train": _Rows(path, schema, condition, memory_limit)}
     if schema is not None:
@@ -58,8 +62,14 @@ def own_sources(
         from .folders import folder_sources
 
         return folder_sources(path, size=size, channels=channels)
+    if path.suffix == ".h5ad" or (path.suffix == ".npz" and is_sparse(path)):
+        if size is not None or channels is not None:
+            raise DataError(f"data.path {path}: data.image_size and data.channels are for pictures, not for a matrix")
+        if path.suffix == ".h5ad":
+            return {"train": annotated_source(path, layer, memory_limit=memory_limit)}
+        return {"train": sparse_source(path, memory_limit=memory_limit)}
     if path.suffix not in (".npy", ".npz"):
-        raise DataError(f"data.path {path} must be an .npy, .npz, .csv or .parquet file or a folder of images")
+        raise DataError(f"data.path {path} must be an .npy, .npz, .h5ad, .csv or .parquet file or a folder of images")
     return {"train": _Arrays(path, size, channels, memory_limit)}
 
 
