@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from tests.own_files import GREY, LABELS, save_folder, save_npz
+from tests.own_files import NUM as NUM_IMAGES
+from tests.test_streaming import Arrays
 from vae_jax import data
 from vae_jax.data.conditions import with_condition
 
@@ -129,10 +131,48 @@ def test_a_total_is_of_counts(name):
         data.load(name, condition=("size",))
 
 
-def test_labels_of_streamed_pictures_are_had_with_more_memory(tmp_path):
-    path = save_folder(tmp_path, GREY, below=lambda row: "ab"[row % 2])
+def test_labels_that_are_not_read_ahead_are_had_with_more_memory():
+    split = data.Split(data.Streamed(Arrays(GREY), ROWS[:NUM_IMAGES]), None)
+    streamed = data.Dataset("own", split, split, split, data.pictures(GREY.shape[1:]))
     with pytest.raises(ValueError, match=r"have no labels, or they are streamed: raise data\.memory_gb"):
-        data.load("own", path=path, condition=("label",), memory_gb=1000 / 2**30)
+        with_condition(streamed, ("label",))
+
+
+@pytest.mark.parametrize("dtype", ["U", "S"])
+def test_classes_of_text_keep_their_names(tmp_path, dtype):
+    words = np.array(["west", "east"]).astype(dtype)
+    dataset = load(tmp_path, ("label",), y=words[ROWS % 2])
+    assert dataset.contents.condition == {"label": data.Variable("category", (), ("east", "west"))}
+    np.testing.assert_array_equal(dataset.train.examples[1]["label"], dataset.train.labels)
+
+
+@pytest.mark.parametrize("memory_gb", [1.0, 1000 / 2**30])
+def test_folders_of_classes_keep_their_names(tmp_path, memory_gb):
+    """Whether or not the pictures are streamed; the grey values tell the row."""
+    path = save_folder(tmp_path, GREY, below=lambda row: ("cat", "ant")[row % 2])
+    dataset = data.load("own", path=path, condition=("label",), memory_gb=memory_gb)
+    assert dataset.contents.condition == {"label": data.Variable("category", (), ("ant", "cat"))}
+    places = {image.tobytes(): row for row, image in enumerate(GREY)}
+    for split in SPLITS:
+        pictures, c = getattr(dataset, split).examples
+        rows = np.array([places[picture.tobytes()] for picture in pictures[:]])
+        np.testing.assert_array_equal(c["label"], 1 - rows % 2)
+
+
+def test_each_split_of_a_folder_is_given_its_own_classes(tmp_path):
+    """A class has one number in all, though a split may lack it."""
+    for split, classes in {"train": "abc", "val": "cb", "test": "aac"}.items():
+        save_folder(tmp_path / split, GREY[: len(classes)], below=lambda row, classes=classes: classes[row])
+    label = data.load("own", path=tmp_path).covariates["label"]
+    assert label.variable.levels == ("a", "b", "c")
+    found = [label.train.tolist(), label.validation.tolist(), label.test.tolist()]
+    assert found == [[0, 1, 2], [1, 2], [0, 0, 2]]
+
+
+def test_classes_that_one_split_has_not_are_no_covariate(tmp_path):
+    for split, below in {"train": "a", "val": "", "test": "a"}.items():
+        save_folder(tmp_path / split, GREY[:2], below=lambda row, below=below: below)
+    assert not data.load("own", path=tmp_path).covariates
 
 
 def test_a_covariate_of_a_data_set_that_needs_no_files_is_given():

@@ -51,6 +51,7 @@ def test_every_field_of_the_data_and_the_evaluation_survives_json():
         data=Data(
             name="mnist",
             path="images",
+            layer="counts",
             schema="columns.json",
             condition="label",
             missing=0.5,

@@ -125,7 +125,7 @@ BAD_FILES = {
     "minus.npz": (lambda p: save_npz(p, x=GREY, y=LABELS - 2), "from 0 to 2**31 - 1; label 0 is -2"),
     "wide_label.npz": (lambda p: save_npz(p, x=GREY, y=changed(LABELS, (4,), 2**31)), "label 4 is 2147483648"),
     "complex_label.npz": (lambda p: save_npz(p, x=GREY, y=LABELS * 1j), "whole numbers or text, got complex128"),
-    "images.tar": (lambda p: written(p, b""), "must be an .npy, .npz, .csv or .parquet file or a folder"),
+    "images.tar": (lambda p: written(p, b""), "must be an .npy, .npz, .h5ad, .csv or .parquet file or a folder"),
     "no_files": (lambda p: p.mkdir(), "holds no image files"),
 }
 

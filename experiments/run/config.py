@@ -34,8 +34,11 @@ class Data:
         "another of TFDS",
     )
     path: str | None = _field(
-        None, "your own data, in place of a data set", legal="an .npy, .npz or .csv file, or a folder of pictures"
+        None,
+        "your own data, in place of a data set",
+        legal="an .npy, .npz, .h5ad, .csv or .parquet file, or a folder of pictures",
     )
+    layer: str | None = _field(None, "the layer of an .h5ad file that is read in the place of X")
     schema: str | None = _field(None, "what each column of a table is; None: guessed", legal="a JSON file")
     condition: str | None = _field(
         None, "what is given to the model beside x, joined by commas", legal="label, size, columns of a table"

@@ -32,8 +32,8 @@ class Source(Protocol):
     - `identity(rows) -> bytes`: without decoding them, what tells their contents from others, names and sizes of files,
       say;
     - `labels_of(rows)`: the labels without the examples;
-    - `covariates`: by name, what is known beside x of every example, a `Variable` and an array [n], where all splits
-      are of this one source;
+    - `covariates`: by name, what is known beside x of every example, a `Variable` and an array [n]; the data set has
+      those that all of its sources have;
     - `is_decoded`: whether it picks rows of arrays, which threads would not make faster;
     - `notes`: lines about how the file was read, and `schema`, what each column of a table is;
     - `check_split(train rows, held-out rows)`, which raises where the one cannot be learned from the other.
@@ -206,7 +206,6 @@ def assemble(
 
     if (check_split := getattr(train, "check_split", None)) is not None:
         check_split(rows["train"][1], np.concatenate([rows[split][1] for split in HELD_OUT]))
-    covariates: Mapping[str, tuple[Variable, np.ndarray]] = getattr(train, "covariates", {})
     one, _ = train.read(np.arange(1))
     nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(one))
     for split in ("validation", "test"):
@@ -224,18 +223,25 @@ def assemble(
         first = Split(jax.tree.unflatten(structure, leaves), labels)
     else:
         first = Split(*_read(*rows["train"]))
-    in_rows = lambda values: {split: values[of] for split, (_, of) in rows.items()}
-    known = {name: Covariate(variable, **in_rows(values)) for name, (variable, values) in covariates.items()}
     return Dataset(
         name,
         first,
         Split(*_read(*rows["validation"])),
         Split(*_read(*rows["test"])),
         train.contents,
-        known,
+        _covariates(rows),
         tuple(getattr(train, "notes", ())),
         getattr(train, "schema", None),
     )
+
+
+def _covariates(rows: Mapping[str, tuple[Source, np.ndarray]]) -> dict[str, Covariate]:
+    """Returns those that the source of every split has, the variables as the training source has them."""
+    known: dict[str, Mapping[str, tuple[Variable, np.ndarray]]]
+    known = {split: getattr(source, "covariates", {}) for split, (source, _) in rows.items()}
+    of = lambda name: {split: known[split][name][1][chosen] for split, (_, chosen) in rows.items()}
+    shared = [name for name in known["train"] if all(name in beside for beside in known.values())]
+    return {name: Covariate(known["train"][name][0], **of(name)) for name in shared}
 
 
 def _read(source: Source, rows: np.ndarray) -> tuple[Any, np.ndarray | None]:

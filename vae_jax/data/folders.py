@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import UInt64
 from PIL import Image
 
-from .contents import pictures
+from .conditions import LABEL
+from .contents import Variable, pictures
 from .dataset import DataError, OwnSource
 from .entries import Entries, of_texts
 from .images import FORMATS, read_picture
@@ -50,7 +51,7 @@ def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | 
                 f"data.path {path}: {file} and {first.file} are one file by a link, and a picture is of one class in "
                 "one split; remove one of them"
             )
-    names = sorted({picture.class_name for picture in pictures.values() if picture.class_name is not None})
+    names = tuple(sorted({picture.class_name for picture in pictures.values() if picture.class_name is not None}))
     sources: dict[str, _Pictures] = {}
     for split in sorted(roots, key="train".__ne__):  # training images first: the others must be like them
         own = [picture for picture in pictures.values() if picture.split == split]
@@ -61,6 +62,7 @@ def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | 
             roots[split],
             [picture.file for picture in own],
             np.array(labels, np.int32) if len(labels) == len(own) else None,
+            names,
             size=size,
             channels=channels,
             like=sources.get("train"),
@@ -74,6 +76,7 @@ class _Pictures:
         root: Path,
         files: Sequence[Path],
         labels: np.ndarray | None,
+        classes: tuple[str, ...],
         *,
         size: tuple[int, int] | None,
         channels: int | None,
@@ -81,6 +84,7 @@ class _Pictures:
     ) -> None:
         self._files, self._labels, self._size, self._channels = files, labels, size, channels
         self._names = [file.relative_to(root).as_posix() for file in files]
+        self.covariates = {} if labels is None else {LABEL: (Variable("category", (), classes), labels)}
         self._first = files[0] if like is None else like._first
         self.contents = pictures(_picture(self._first, size, channels).shape) if like is None else like.contents
 

@@ -28,6 +28,7 @@ def load(
     split_rule: str = "content",
     schema: str | Path | Mapping[str, Any] | None = None,
     condition: Sequence[str] = (),
+    layer: str | None = None,
     missing: float = 0.0,
 ) -> Dataset:
     """Returns the data set called `name`, or of the data at `path`, in three splits.
@@ -38,22 +39,23 @@ def load(
       name: "digits_5k", "wine" or "synthetic_cells", which need no files; or any data set of images that TFDS has, as
         "mnist" or "emnist/balanced". mnist, fashion_mnist, kmnist, emnist, binarized_mnist and cifar10 are prepared
         without TensorFlow.
-      path: one's own data: an .npy, .npz or .csv file, or a folder of pictures (docs/data.md); the set is then called
-        by its path.
+      path: one's own data: an .npy, .npz, .h5ad, .csv or .parquet file, or a folder of pictures (docs/data.md); the set
+        is then called by its path.
       data_dir: where TFDS keeps what is prepared; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
       manual_dir: a folder of the raw files, for machines that reach no network.
       image_size: (height, width) to crop, centred, and resample to.
       channels: 1 for grey, 3 for colour; as they are by default.
       held_out: the fraction of the training images that validation takes, and test too, where the source has no such
         split: of a data set of TFDS by a fixed shuffle, of one's own images as `split_rule` says.
-      memory_gb: training examples of more GiB are streamed: read from disk as they are needed (`Streamed`). An
-        .npz file, which cannot be streamed, is refused.
+      memory_gb: training examples of more GiB are streamed: read from disk as they are needed (`Streamed`), or from a
+        sparse matrix in memory. An .npz file, which cannot be streamed, is refused.
       split_rule: "content": an image of one's own is held out by a hash of its file's name or its array's row, so that
         images that are added move none from train to test, and equal rows are in one split. "position": by a fixed
         shuffle of all, as earlier versions did.
       schema: what the columns of a .csv file are: a JSON file, or what it holds (docs/data.md); None guesses.
       condition: what is given beside x: "label", columns of a table or other covariates, and for counts "size", their
         total.
+      layer: of an .h5ad file, that which is read in the place of X.
       missing: the fraction of the entries of x that are hidden, at random: to see how well they are imputed.
 
     Raises:
@@ -72,6 +74,7 @@ def load(
         split_rule=split_rule,
         schema=schema,
         condition=condition,
+        layer=layer,
     )
     is_table = path is not None and dataset.contents.is_table
     dataset = dataset if is_table else with_condition(dataset, condition)
@@ -91,6 +94,7 @@ def _load(
     split_rule: str,
     schema: str | Path | Mapping[str, Any] | None,
     condition: Sequence[str],
+    layer: str | None,
 ) -> Dataset:
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
     limit = int(memory_gb * 2**30)
@@ -103,10 +107,12 @@ def _load(
             )
         check_name(split_rule, "split_rule", SPLIT_RULES)
         sources = own_sources(
-            path, size=size, channels=channels, memory_limit=limit, schema=schema, condition=condition
+            path, size=size, channels=channels, memory_limit=limit, schema=schema, condition=condition, layer=layer
         )
         hashes = sources["train"].hashes() if split_rule == "content" and len(sources) < 3 else None
         return assemble(str(path), sources, held_out=held_out, memory_limit=limit, hashes=hashes)
+    if layer is not None:
+        raise ValueError(f"data.layer is the name of one in an .h5ad file of data.path, got {layer!r} for {name}")
     if schema is not None:
         raise ValueError(f"data.schema says what the columns of a .csv file of data.path are; the data set is {name}")
     if name in EMBEDDED:

@@ -1,4 +1,4 @@
-"""One's own data: an array or a table in a file, or a folder of pictures."""
+"""One's own data: an array, a matrix or a table in a file, or a folder of pictures."""
 
 import contextlib
 import functools
@@ -14,9 +14,11 @@ from ..distributions import Masked
 from . import schema as schemas
 from .arrays import open_npy, read_npz
 from .contents import Contents, Variable
+from .covariates import Known, classes, covariate
 from .dataset import DataError, OwnSource
 from .images import fit_all, to_bytes
 from .kinds import Kind, kind_of
+from .matrix_sources import annotated_source, is_sparse, sparse_source
 from .splits import row_hashes
 from .tables import check_levels_in_training, read_table
 
@@ -31,13 +33,14 @@ def own_sources(
     memory_limit: int,
     schema: str | Path | Mapping[str, Any] | None = None,
     condition: Sequence[str] = (),
+    layer: str | None = None,
 ) -> dict[str, OwnSource]:
-    """Returns the splits of the array of an .npy or .npz file, a table or a folder: "train" alone, or what it holds.
+    """Returns the splits of an array, a matrix, a table or a folder of pictures: "train" alone, or what it holds.
 
     An .npz holds one array, or one of the name "x", "images" or "data" beside labels "y", "labels", "label" or
     "targets": whole numbers, or text, whose classes are numbered in alphabetical order. Its other arrays of one number
-    or text for each example are covariates. For a .csv or .parquet file see `tables.read_table`, for a folder
-    `folder_sources`.
+    or text for each example are covariates. For a .csv or .parquet file see `tables.read_table`, for an .h5ad file and
+    an .npz file of `scipy.sparse.save_npz` `matrix_sources`, for a folder `folder_sources`.
 
     Raises:
       FileNotFoundError: for a path that does not exist.
@@ -49,6 +52,8 @@ def own_sources(
         raise FileNotFoundError(
             f"data.path {path} does not exist; where the data of a run have moved, --data_path names their new place"
         )
+    if layer is not None and path.suffix != ".h5ad":
+        raise ValueError(f"data.layer is the name of one in an .h5ad file, got {layer!r} for {path}")
     if path.suffix in (".csv", ".parquet") and path.is_file():
         return {"train": _Rows(path, schema, condition, memory_limit)}
     if schema is not None:
@@ -57,8 +62,14 @@ def own_sources(
         from .folders import folder_sources
 
         return folder_sources(path, size=size, channels=channels)
+    if path.suffix == ".h5ad" or (path.suffix == ".npz" and is_sparse(path)):
+        if size is not None or channels is not None:
+            raise DataError(f"data.path {path}: data.image_size and data.channels are for pictures, not for a matrix")
+        if path.suffix == ".h5ad":
+            return {"train": annotated_source(path, layer, memory_limit=memory_limit)}
+        return {"train": sparse_source(path, memory_limit=memory_limit)}
     if path.suffix not in (".npy", ".npz"):
-        raise DataError(f"data.path {path} must be an .npy, .npz, .csv or .parquet file or a folder of images")
+        raise DataError(f"data.path {path} must be an .npy, .npz, .h5ad, .csv or .parquet file or a folder of images")
     return {"train": _Arrays(path, size, channels, memory_limit)}
 
 
@@ -116,7 +127,7 @@ class _Arrays:
         self._path, self._size, self._channels = path, size, channels
         self.is_decoded = size is None and channels is None
         try:
-            self._array, self._labels, beside = _load(path, memory_limit)
+            self._array, self._labels, named, beside = _load(path, memory_limit)
         except Exception as error:  # a file may hold anything, and numpy may raise anything for it
             reason = str(error) or type(error).__name__
             raise DataError(f"data.path {path} cannot be read: {reason}") from error
@@ -136,7 +147,8 @@ class _Arrays:
                 f"data.path {path}: data.image_size and data.channels are for pictures of bytes, and it holds "
                 f"{self._array.dtype}"
             )
-        self.covariates = {name: _covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
+        known = {name: covariate(values) for name, values in beside.items() if _is_covariate(values, self)}
+        self.covariates = {**named, **known}
         shape = self._value(np.arange(1)).shape[1:]
         self.contents = Contents(Variable(self._kind.name, shape), masked=self._kind.has_missing)
         holes = ", NaN where an entry is missing" if self._kind.has_missing else ""
@@ -146,7 +158,7 @@ class _Arrays:
                 f"{path}: the array {name!r}, {_described(values)}, is left out: it is no covariate, [{len(self)}] of "
                 "numbers or text"
                 for name, values in beside.items()
-                if name not in self.covariates
+                if name not in known
             ),
         )
         self.hashes = functools.cache(functools.partial(row_hashes, self._array))  # read once, and only if need be
@@ -183,10 +195,12 @@ class _Arrays:
 _LOOKED_AT_SOME = ". What its numbers are was decided by some of its rows; a larger data.memory_gb has all looked at"
 
 
-def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
-    """The array, its labels, and what stands beside them."""
+def _load(
+    path: Path, memory_limit: int
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, Known], dict[str, np.ndarray]]:
+    """The array, its labels, the names of these, and what stands beside them."""
     if path.suffix == ".npy":
-        return open_npy(path), None, {}
+        return open_npy(path), None, {}, {}
     label: str | None = None
 
     def choose(names: Sequence[str]) -> list[str]:
@@ -204,8 +218,8 @@ def _load(path: Path, memory_limit: int) -> tuple[np.ndarray, np.ndarray | None,
         with contextlib.suppress(ValueError):
             beside |= read_npz(path, lambda _, name=name: [name], memory_limit=memory_limit)
     unreadable = {name: np.empty(0, object) for name in others if name not in beside}
-    labels = None if label is None else _classes(arrays[label])
-    return next(iter(arrays.values())), labels, beside | unreadable
+    labels, named = (None, {}) if label is None else classes(arrays[label])
+    return next(iter(arrays.values())), labels, named, beside | unreadable
 
 
 def choose_array(names: Sequence[str]) -> tuple[str | None, str | None]:
@@ -221,30 +235,3 @@ def _described(values: np.ndarray) -> str:
 
 def _is_covariate(values: np.ndarray, of: Sized) -> bool:
     return values.shape == (len(of),) and values.dtype.kind in "USbiuf"
-
-
-def _covariate(values: np.ndarray) -> tuple[Variable, np.ndarray]:
-    """Text and whole numbers from 0 to 2³¹ − 1 as the codes of categories, other numbers as they are."""
-    if values.dtype.kind == "f" or (values.dtype.kind == "i" and values.min() < 0):
-        with np.errstate(over="ignore"):  # infinite numbers are refused where they are asked for
-            return Variable("real"), values.astype(np.float32)
-    text = np.char.decode(values, errors="replace") if values.dtype.kind == "S" else values
-    levels, codes = np.unique(text, return_inverse=True)
-    return Variable("category", (), tuple(map(str, levels.tolist()))), codes.astype(np.int32)
-
-
-def _classes(labels: np.ndarray) -> np.ndarray:
-    """Returns labels as int32, those of text numbered in alphabetical order.
-
-    Raises:
-      ValueError: for others than text and whole numbers from 0 to 2³¹ − 1.
-    """
-    if labels.dtype.kind in "US":
-        return np.unique(labels, return_inverse=True)[1].astype(np.int32)
-    if labels.dtype.kind not in "biuf":
-        raise ValueError(f"its labels must be whole numbers or text, got {labels.dtype}")
-    illegal = ~((labels >= 0) & (labels < 2**31) & (labels == np.floor(labels)))  # true for NaN
-    if illegal.any():
-        (row, *_) = np.argwhere(illegal)[0].tolist()
-        raise ValueError(f"its labels must be whole numbers from 0 to 2**31 - 1; label {row} is {labels[illegal][0]}")
-    return labels.astype(np.int32)

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import UInt64
+from jaxtyping import Int, Shaped, UInt64
 
 # How one's own images are divided; those of earlier versions were by position.
 SPLIT_RULES = ("content", "position")
@@ -72,6 +72,24 @@ def row_hashes(rows: np.ndarray) -> UInt64[np.ndarray, " n"]:
         numbers += np.float32(0)  # of −0
         hashes[start : start + step] = numbers.view(np.uint32).astype(np.uint64) @ factors
     return _mixed(hashes)
+
+
+def sparse_row_hashes(
+    values: Shaped[np.ndarray, " stored"],
+    columns: Int[np.ndarray, " stored"],
+    starts: Int[np.ndarray, " n_and_1"],
+    length: int,
+) -> UInt64[np.ndarray, " n"]:
+    """Returns `row_hashes` of rows of `length` numbers, of which some are stored: the bits of the others, 0, are 0.
+
+    Row i has values[starts[i] : starts[i + 1]] in these columns, none of them twice.
+    """
+    factors = _mixed(np.arange(1, length + 1, dtype=np.uint64) * _STEP)
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = values.astype(np.float32) + np.float32(0)  # of −0
+    products = numbers.view(np.uint32).astype(np.uint64) * factors[columns]
+    totals = np.concatenate([np.zeros(1, np.uint64), np.cumsum(products)])  # modulo 2⁶⁴, as their differences
+    return _mixed(totals[starts[1:]] - totals[starts[:-1]])
 
 
 def combined_hashes(columns: Iterable[UInt64[np.ndarray, " n"]], number: int) -> UInt64[np.ndarray, " n"]:
