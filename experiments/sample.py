@@ -65,9 +65,9 @@ def _of_prior() -> None:
     if not is_file and any((output / "images").glob("*.png")):
         raise UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
     with user_errors():
-        model = command.load(_FILES, folder, config)
         with runs.open_checkpoints(folder) as checkpoints:
             fitted = runs.stored_model(checkpoints, runs.choose(checkpoints, "latest")).fitted
+        model = command.load(_FILES, folder, config, fitted.contents)
         if not is_file:
             output.mkdir(parents=True, exist_ok=True)
     contents = fitted.contents

@@ -9,15 +9,17 @@ from typing import Any
 import anndata
 import jax
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from scipy import sparse
 
 from experiments.apply import command
 from experiments.command.errors import UserError
 from experiments.run.config import Config, Data, Model
 from tests import commands, made_runs
-from vae_jax import data, evaluation, runs
+from vae_jax import evaluation, runs
 
 BLOCK = 256
 RUNS = {
@@ -64,7 +66,7 @@ class Applied:
     def in_notebook(self) -> tuple[Any, ...]:
         """The five lines."""
         vae, params, _ = runs.load(self.workdir)
-        xs = data.open_rows(self.file, runs.contents(self.workdir)).read()
+        xs = runs.open_rows(self.workdir, self.file).read()
         keys = jax.random.split(jax.random.key(0), self.number)
         return vae, params, keys, xs
 
@@ -145,7 +147,7 @@ def test_an_imputed_table_is_the_input_with_its_holes_filled(applied, tmp_path):
                 assert new == old if column in ("id", "maker") else float(new) == float(old)
             else:
                 np.testing.assert_allclose(np.float32(new), expected.mean[column][number], rtol=1e-5)
-    reread = data.open_rows(tmp_path / "x.csv", runs.contents(one.workdir)).read()
+    reread = runs.open_rows(one.workdir, tmp_path / "x.csv").read()
     assert all(leaf.observed.all() for leaf in reread.values())
 
 
@@ -176,6 +178,65 @@ def test_cells_keep_their_names_and_what_is_known_of_them(applied, tmp_path):
     assert found.obsm["X_vae_mean"].shape == (300, 4)
     layers = anndata.read_h5ad(one.run("reconstruct", tmp_path / "x.h5ad")).layers
     assert layers["reconstruction"].shape == (300, 200)
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory) -> tuple[Path, anndata.AnnData]:
+    """A run of an .h5ad file, whose counts are a sparse layer, and the file."""
+    folder = tmp_path_factory.mktemp("annotated")
+    rng = np.random.default_rng(0)
+    counts = sparse.csr_array(rng.poisson(rng.gamma(0.3, 5, (120, 9))))
+    batches = pd.Categorical(np.array(["x", "y"])[np.arange(120) % 2])
+    obs = pd.DataFrame({"batch": batches}, index=list(map(str, range(120))))
+    cells = anndata.AnnData(np.zeros((120, 9), np.float32), obs, pd.DataFrame(index=list("ABCDEFGHI")))
+    cells.layers["counts"] = counts
+    cells.write_h5ad(folder / "cells.h5ad")
+    source = Data(path=str(folder / "cells.h5ad"), layer="counts", condition="batch,size")
+    made_runs.make(folder / "run", Config(data=source, model=Model(network="mlp(hidden=(8,))", latent_dim=(2,))))
+    return folder / "run", cells
+
+
+def encoded(run: Path, cells: anndata.AnnData, folder: Path) -> anndata.AnnData:
+    cells.write_h5ad(folder / "in.h5ad")
+    commands.call("encode", f"--workdir={run}", f"--input={folder / 'in.h5ad'}", f"--output={folder / 'out.h5ad'}")
+    return anndata.read_h5ad(folder / "out.h5ad")
+
+
+def test_the_latents_of_an_annotated_file_are_put_into_a_copy_of_it(annotated, tmp_path):
+    """The layer is the one of the training."""
+    run, cells = annotated
+    found = encoded(run, cells, tmp_path)
+    vae, params, _ = runs.load(run)
+    x, batch = np.asarray(cells.layers["counts"].toarray(), np.int32), np.arange(120) % 2
+    keys = jax.random.split(jax.random.key(0), 120)
+    expected = evaluation.encode(params, keys, (x, {"batch": batch.astype(np.int32)}), vae=vae)
+    np.testing.assert_array_equal(found.obsm["X_vae_mean"], expected.mean)
+    assert found.obs["batch"].tolist() == cells.obs["batch"].tolist()
+    np.testing.assert_array_equal(found.layers["counts"].toarray(), x)
+
+
+def test_genes_are_taken_by_their_names_in_whatever_order_and_beside_others(annotated, tmp_path):
+    run, cells = annotated
+    expected = encoded(run, cells, tmp_path).obsm["X_vae_mean"]
+    more = anndata.AnnData(obs=cells.obs, var=pd.DataFrame(index=list("CBADXEFGHI")))
+    order = [2, 1, 0, 3, 4, 4, 5, 6, 7, 8]
+    more.layers["counts"] = sparse.csr_array(cells.layers["counts"][:, order])
+    (tmp_path / "out.h5ad").unlink()
+    np.testing.assert_array_equal(encoded(run, more, tmp_path).obsm["X_vae_mean"], expected)
+
+
+def test_a_gene_or_a_layer_that_is_not_there_is_named(annotated, tmp_path):
+    run, cells = annotated
+    with pytest.raises(UserError, match=r"in\.h5ad has no var 'F', which the model's examples have"):
+        encoded(run, cells[:, list("ABCDEGHI")].copy(), tmp_path)
+    without = cells.copy()
+    del without.layers["counts"]
+    with pytest.raises(UserError, match=r"in\.h5ad has no layer 'counts'"):
+        encoded(run, without, tmp_path)
+    other = cells.copy()
+    other.obs["batch"] = "z"
+    with pytest.raises(UserError, match=r"row 0, column 'batch': 'z' is none of the 2 levels"):
+        encoded(run, other, tmp_path)
 
 
 def test_labels_tell_how_well_a_score_finds_abnormal_rows(applied, tmp_path):

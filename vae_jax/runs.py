@@ -68,10 +68,37 @@ def load(
     return vae, params, FrozenConfigDict(stored.config)
 
 
-def contents(workdir: str | Path) -> data.Contents:
-    """Returns what an example of a run's model is, as `data.open_rows` takes it; raises as `load`."""
+def open_rows(
+    workdir: str | Path, path: str | Path, *, layer: str | None = None, id_name: str | None = None
+) -> data.Rows:
+    """Returns the rows of a file as examples of a run's model, read some at a time, or all by `read()`.
+
+    Args:
+      workdir: the run's folder.
+      path: as in `data.open_rows`.
+      layer: of an AnnData file, that which is read in the place of X; by default the one that the run was trained on.
+      id_name: the column that names the rows; by default the one that the run's schema says, or that is called "id".
+
+    Raises:
+      FileNotFoundError: where there is no run or no file.
+      ValueError: as `load` and `data.open_rows`.
+    """
     with open_checkpoints(workdir) as checkpoints:
-        return stored_model(checkpoints, choose(checkpoints, "latest")).fitted.contents
+        contents = stored_model(checkpoints, choose(checkpoints, "latest")).fitted.contents
+    stored = json_files.read_object(
+        Path(workdir).expanduser() / "config.json", {"data": dict | None, "data_fingerprint": dict | None}
+    )
+    options, about = stored["data"] or {}, stored["data_fingerprint"] or {}
+    return data.open_rows(
+        path,
+        contents,
+        layer=layer or (options.get("layer") if Path(path).suffix == ".h5ad" else None),
+        image_size=options.get("image_size"),
+        channels=options.get("channels"),
+        id_name=id_name,
+        schema=about.get("schema"),
+        element_names=about.get("element_names"),
+    )
 
 
 def check_trusted(config: Mapping[str, Any], trusted: Collection[str], where: str) -> None:

@@ -46,7 +46,7 @@ class FileFlags:
         )
         self.output = flags.string("output", None, "A .npz, .csv, .parquet or .h5ad file; a row for each of the input.")
         self.overwrite = flags.switch("overwrite", False, "Replace an output that exists.")
-        self.layer = flags.string("layer", None, "Of an .h5ad input, the layer that is read; its X by default.")
+        self.layer = flags.string("layer", None, "Of an .h5ad input, the layer to read; as in training by default.")
         self.id = flags.string("id", None, "The column that names the rows; by default the schema's, or one called id.")
         self.binarization = flags.choice(
             "binarization",
@@ -102,21 +102,13 @@ def apply(
       UserError: for a run, an input or an output that cannot be had; nothing is then written.
     """
     folder, source, target = Path(flags.workdir.value), _path(flags.input, "input"), _path(flags.output, "output")
-    stored = workdir.read_stored(folder)
-    options, drawn = stored.config.data, flags.binarization.value or build.drawn(stored.config)
+    config = workdir.read_config(folder)
+    drawn = flags.binarization.value or build.drawn(config)
     with user_errors():
-        contents = runs.contents(folder)
+        rows = runs.open_rows(folder, source, layer=flags.layer.value, id_name=flags.id.value)
+        contents = rows.contents
         if flags.binarization.value is not None and not contents.is_picture:
             raise ValueError("--binarization is for pictures, and the run's examples are none")
-        rows = data.open_rows(
-            source,
-            contents,
-            layer=flags.layer.value,
-            image_size=options.image_size,
-            channels=options.channels,
-            id_name=flags.id.value,
-            schema=(stored.fingerprint or {}).get("schema"),
-        )
         beside = columns(rows, contents)
         blocks = rows.blocks(block_size(contents), beside)
         if other := rows.unused(beside):
@@ -125,7 +117,7 @@ def apply(
         where = open_output(target, overwrite=flags.overwrite.value, id_name=rows.id_name, layer=layer, like=like)
     # A signal ends the command between two blocks, so that what is half written is removed.
     with signals.deferred(), user_errors(), where as writer, _Progress(rows.number) as progress:
-        model = load(flags, folder, stored.config)
+        model = load(flags, folder, config, contents)
         check(model)
         view = data.view_of(contents, dtype=np.float32, binarization=drawn if contents.is_picture else "none")
         if view.is_random:
@@ -146,15 +138,15 @@ def apply(
     return number
 
 
-def load(flags: FileFlags, folder: Path, config: Config) -> Model:
-    """Returns the run's model, with the weights that it reports; raises as `runs.load`."""
+def load(flags: FileFlags, folder: Path, config: Config, contents: data.Contents) -> Model:
+    """Returns the run's model, of these contents, with the weights that it reports; raises as `runs.load`."""
     vae, params, _ = runs.load(
         folder,
         average=scores.evaluated_weights(config) == "average",
         checkpoint=flags.checkpoint.value,
         trusted=flags.trust.value,
     )
-    return Model(vae, params, runs.contents(folder))
+    return Model(vae, params, contents)
 
 
 def block_size(contents: data.Contents) -> int:

@@ -95,6 +95,8 @@ def build(
     about = {"split_rule": None if config.data.path is None else split_rule, **data.fingerprint(dataset)}
     if dataset.schema is not None:
         about["schema"] = dataset.schema
+    if dataset.element_names is not None:
+        about["element_names"] = list(dataset.element_names)
     config = _resolved(config, dataset.contents)
     if config.evaluation.num_examples is not None:
         validation, test = (_spread(s, config.evaluation.num_examples) for s in (dataset.validation, dataset.test))

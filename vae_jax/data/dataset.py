@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -35,7 +35,8 @@ class Source(Protocol):
     - `covariates`: by name, what is known beside x of every example, a `Variable` and an array [n]; the data set has
       those that all of its sources have;
     - `is_decoded`: whether it picks rows of arrays, which threads would not make faster;
-    - `notes`: lines about how the file was read, and `schema`, what each column of a table is;
+    - `notes`: lines about how the file was read, `schema`, what each column of a table is, and `element_names`, what
+      the elements of an array are called;
     - `check_split(train rows, held-out rows)`, which raises where the one cannot be learned from the other.
     """
 
@@ -156,6 +157,7 @@ class Dataset(NamedTuple):
       covariates: what may be given to a model, by name.
       notes: lines about how the data were read, for whoever asked for them.
       schema: of a table, what each column of its file is, as `data.load` takes it.
+      element_names: of an AnnData file, what the elements of x are called.
     """
 
     name: str
@@ -166,6 +168,7 @@ class Dataset(NamedTuple):
     covariates: Mapping[str, Covariate] = {}
     notes: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = None
+    element_names: Sequence[str] | None = None
 
     @property
     def event_shape(self) -> Any:
@@ -232,6 +235,7 @@ def assemble(
         _covariates(rows),
         tuple(getattr(train, "notes", ())),
         getattr(train, "schema", None),
+        getattr(train, "element_names", None),
     )
 
 

@@ -19,7 +19,7 @@ from .dataset import DataError
 from .examined import examine
 from .matrices import Matrix, SparseFile, SparseMemory, compressed, dense, reading
 
-_LABEL_NAMES = ("label", "labels", "y", "targets", "cell_type")
+LABEL_NAMES = ("label", "labels", "y", "targets", "cell_type")
 _MOST_ABOUT = 2**10
 _ARRAYS_OF = {
     "csr": ("data", "indices", "indptr"),
@@ -28,7 +28,7 @@ _ARRAYS_OF = {
 }
 
 
-class Rows:
+class MatrixSource:
     """The rows of a matrix as examples."""
 
     is_decoded = True
@@ -43,6 +43,7 @@ class Rows:
         labels: np.ndarray | None = None,
         covariates: Mapping[str, Known] | None = None,
         notes: Sequence[str] = (),
+        element_names: Sequence[str] | None = None,
     ) -> None:
         """`called` is what a message calls a column."""
         number, length = matrix.shape
@@ -54,6 +55,7 @@ class Rows:
                 f"({memory_limit / 2**30:.3g} GiB, data.memory_gb)"
             )
         self._matrix, self._labels, self.covariates = matrix, labels, dict(covariates or {})
+        self.element_names = element_names
         try:
             self._kind, self._hashes, no_count = examine(matrix, called)
         except ValueError as error:
@@ -84,7 +86,7 @@ class Rows:
         return self._hashes[rows].astype("<u8").tobytes()
 
 
-def annotated_source(path: Path, layer: str | None, *, memory_limit: int) -> Rows:
+def annotated_source(path: Path, layer: str | None, *, memory_limit: int) -> MatrixSource:
     """Returns the cells of an .h5ad file: X or a layer, with the columns of obs as covariates.
 
     The labels are the column "label", "labels", "y", "targets" or "cell_type", the first without missing entries.
@@ -100,7 +102,7 @@ def annotated_source(path: Path, layer: str | None, *, memory_limit: int) -> Row
     labels, named = _labels(file, known)
     if layer is None and file.layers:
         notes.append(f"{path}: X is read; data.layer may name one of its layers instead: {', '.join(file.layers)}")
-    return Rows(
+    return MatrixSource(
         path,
         matrix,
         memory_limit=memory_limit,
@@ -108,6 +110,7 @@ def annotated_source(path: Path, layer: str | None, *, memory_limit: int) -> Row
         labels=labels,
         covariates={**named, **known},
         notes=notes,
+        element_names=list(map(str, file.var_names)),
     )
 
 
@@ -136,7 +139,7 @@ def _missing(values: np.ndarray) -> np.ndarray:
 
 
 def _labels(file: Annotated, known: Mapping[str, Known]) -> tuple[np.ndarray | None, dict[str, Known]]:
-    for name in (name for name in _LABEL_NAMES if name in known):
+    for name in (name for name in LABEL_NAMES if name in known):
         values, levels = file.obs.column(name)
         if levels is not None:
             return known[name][1], {LABEL: known[name]}
@@ -153,8 +156,13 @@ def is_sparse(path: Path) -> bool:
         return False
 
 
-def sparse_source(path: Path, *, memory_limit: int) -> Rows:
-    """Returns the rows of a sparse matrix that `scipy.sparse.save_npz` has saved, in memory.
+def sparse_source(path: Path, *, memory_limit: int) -> MatrixSource:
+    """Returns the rows of a sparse matrix of `scipy.sparse.save_npz`; raises as `sparse_matrix`."""
+    return MatrixSource(path, sparse_matrix(path, memory_limit=memory_limit), memory_limit=memory_limit)
+
+
+def sparse_matrix(path: Path, *, memory_limit: int) -> SparseMemory:
+    """Returns the matrix that `scipy.sparse.save_npz` has saved, in memory.
 
     Raises:
       DataError: for a file that is damaged, a format other than CSR, CSC and COO, a matrix of more than `memory_limit`
@@ -181,5 +189,4 @@ def sparse_source(path: Path, *, memory_limit: int) -> Rows:
                 f"({memory_limit / 2**30:.3g} GiB, data.memory_gb): save it as an .h5ad file, whose rows are read as "
                 "needed, or raise data.memory_gb"
             )
-        matrix = compressed(kind, read_npz(path, lambda _: names, memory_limit=memory_limit), shape)
-    return Rows(path, SparseMemory(matrix), memory_limit=memory_limit)
+        return SparseMemory(compressed(kind, read_npz(path, lambda _: names, memory_limit=memory_limit), shape))

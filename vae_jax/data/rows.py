@@ -17,6 +17,7 @@ from .dataset import DataError
 from .entries import Entries
 from .images import fit_all
 from .kinds import Kind, check_legal
+from .matrix_sources import is_sparse
 from .schema import Column, from_json
 
 _ID_NAMES = ("id", "ids")
@@ -78,8 +79,9 @@ def open_rows(
     channels: int | None = None,
     id_name: str | None = None,
     schema: Mapping[str, Any] | None = None,
+    element_names: Sequence[str] | None = None,
 ) -> "Rows":
-    """Returns the rows of a file as examples of a model with these contents (`runs.contents`).
+    """Returns the rows of a file as examples of a model with these contents; `runs.open_rows` does of a run's.
 
     Args:
       path: an array (.npy, .npz), a table (.csv, .parquet), an AnnData file (.h5ad), a picture, or a folder of
@@ -92,6 +94,8 @@ def open_rows(
       id_name: the column that names the rows; by default the one that the file or the schema says is the id, or that
         is called "id" or "ids".
       schema: what the columns of the model's data were, as `Dataset.schema`.
+      element_names: what the elements of x were called, as `Dataset.element_names`: those of an AnnData file are taken
+        by these names, in their order.
 
     Raises:
       FileNotFoundError: for a path that does not exist.
@@ -103,7 +107,7 @@ def open_rows(
     if layer is not None and path.suffix != ".h5ad":
         raise ValueError(f"a layer is one of an .h5ad file, got {layer!r} for {path}")
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
-    file = _open(path, contents, layer, size, channels)
+    file = _open(path, contents, layer, size, channels, element_names)
     of_schema = [name for name, column in from_json(schema or {}).items() if column.kind == "id"]
     known = [name for name in (file.id_name, *of_schema, *_ID_NAMES) if name in file.names]
     own = [name for name in known if name not in contents.variables()]
@@ -111,8 +115,21 @@ def open_rows(
 
 
 def _open(
-    path: Path, contents: Contents, layer: str | None, size: tuple[int, int] | None, channels: int | None
+    path: Path,
+    contents: Contents,
+    layer: str | None,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    element_names: Sequence[str] | None,
 ) -> RowFile:
+    if path.suffix == ".h5ad":
+        from .matrix_rows import AnnotatedRows
+
+        return AnnotatedRows(path, layer, element_names)
+    if path.suffix == ".npz" and is_sparse(path):
+        from .matrix_rows import SparseRows
+
+        return SparseRows(path)
     if path.suffix in (".npy", ".npz"):
         from .array_rows import ArrayRows
 
@@ -143,6 +160,7 @@ class Rows:
       number: how many there are; None where only reading all of the file would tell.
       id_name: the column that names them; None where there is none.
       names: of the file's columns.
+      contents: what an example is.
     """
 
     def __init__(
@@ -153,8 +171,8 @@ class Rows:
         id_name: str | None,
         fitted: tuple[tuple[int, int] | None, int | None],
     ) -> None:
-        self.number, self.names, self.id_name = file.number, list(file.names), id_name
-        self._path, self._file, self._contents, self._fitted = path, file, contents, fitted
+        self.number, self.names, self.id_name, self.contents = file.number, list(file.names), id_name, contents
+        self._path, self._file, self._fitted = path, file, fitted
         self._conditions = {n: Column(n, of.kind, of.levels, condition=True) for n, of in contents.condition.items()}
         self._is_array = isinstance(contents.x, Variable) and file.array_shape is not None
         self._columns = {} if self._is_array else _columns_of_x(contents)
@@ -205,28 +223,28 @@ class Rows:
             start += len(jax.tree.leaves(x)[0])
 
     def _of_columns(self, entries: Mapping[str, Entries], start: int) -> Any:
-        for name in self._columns if not self._contents.masked else ():
+        for name in self._columns if not self.contents.masked else ():
             entries[name].refuse(~entries[name].seen, _NO_HOLES)
         values = {name: convert(column, entries[name]) for name, column in self._columns.items()}
         seen = {name: entries[name].seen[entries[name].codes] for name in self._columns}
-        if isinstance(self._contents.x, Variable):
+        if isinstance(self.contents.x, Variable):
             numbers = [np.where(seen[name], values[name], np.nan) for name in self._columns]
-            return self._of_array(np.stack(numbers, axis=1).reshape(-1, *self._contents.x.shape), start)
+            return self._of_array(np.stack(numbers, axis=1).reshape(-1, *self.contents.x.shape), start)
         return {name: self._masked(values[name], seen[name]) for name in values}
 
     def _of_array(self, values: np.ndarray, start: int) -> Any:
-        assert isinstance(self._contents.x, Variable)
-        rows, name = np.arange(start, start + len(values)), self._contents.x.kind
+        assert isinstance(self.contents.x, Variable)
+        rows, name = np.arange(start, start + len(values)), self.contents.x.kind
         if values.dtype.kind not in "biuf":
             raise DataError(f"{self._path}: its numbers must be whole, floating or booleans, got {values.dtype}")
         if name == "picture":
             values = self._as_pictures(values)
         self._check_shape(values.shape[1:])
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
-        if missing.any() and not self._contents.masked:
+        if missing.any() and not self.contents.masked:
             row, *place = np.argwhere(missing)[0].tolist()
             raise DataError(f"{self._path}, row {rows[row]}, {place}: NaN {_NO_HOLES}")
-        kind = Kind(name, np.dtype(np.int32 if name == "count" else np.float32), has_missing=self._contents.masked)
+        kind = Kind(name, np.dtype(np.int32 if name == "count" else np.float32), has_missing=self.contents.masked)
         try:
             check_legal(values, kind, rows)
         except ValueError as error:
@@ -245,11 +263,11 @@ class Rows:
         return fit_all(pictures, size=size, channels=channels).astype(np.float32) / np.float32(255)
 
     def _masked(self, values: np.ndarray, seen: np.ndarray) -> Any:
-        return Masked(values, seen) if self._contents.masked else values
+        return Masked(values, seen) if self.contents.masked else values
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if shape != self._contents.event_shape:
-            expected = _sizes(self._contents.event_shape)
+        if shape != self.contents.event_shape:
+            expected = _sizes(self.contents.event_shape)
             raise DataError(f"{self._path} holds examples {_sizes(shape)}, and the model's are {expected}")
 
     def _check_names(self, names: Collection[str]) -> None:
