@@ -43,6 +43,12 @@ def load(path: Path, memory: int = 2**30, **options: Any) -> data.Dataset:
     return data.load("own", path=path, memory_gb=memory / 2**30, held_out=0.15, **options)
 
 
+@pytest.fixture(autouse=True)
+def _in_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix is looked at some rows after others."""
+    monkeypatch.setattr(matrices, "_AT_ONCE", 70)
+
+
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers = {
@@ -106,9 +112,7 @@ def test_a_sparse_matrix_that_fits_into_memory_is_not_read_again(cells, monkeypa
 
 
 @pytest.mark.parametrize("layer", [None, "by_column", "dense"])
-def test_the_hash_of_a_row_is_of_its_numbers_alone(cells, monkeypatch, layer):
-    """Many parts of the matrix, one after another."""
-    monkeypatch.setattr(matrices, "_AT_ONCE", 70)
+def test_the_hash_of_a_row_is_of_its_numbers_alone(cells, layer):
     source = annotated_source(cells, layer, memory_limit=LESS if layer is None else 2**30)
     np.testing.assert_array_equal(source.hashes(), row_hashes(COUNTS))
     assert source.identity(ROW[5:7]) == row_hashes(COUNTS)[5:7].tobytes()
@@ -125,7 +129,8 @@ KINDS = {
     "booleans": (COUNTS > 1, "binary", "taken for zeros and ones"),
     "a half": (sparse.csr_matrix(changed(0.5)), "real", "(no counts: row 7 has 0.5 at gene 'g4')"),
     "a negative number": (changed(-5).astype(int), "real", "(no counts: row 7 has -5 at gene 'g4')"),
-    "counts with holes": (np.where(HOLES == HOLES, COUNTS, np.nan), "count", "taken for counts, NaN where an entry is"),
+    "one hole": (changed(np.nan), "count", "taken for counts, NaN where an entry is missing"),
+    "one count": (np.minimum(changed(2), 1) + (changed(2) - COUNTS).clip(0, 1), "count", "taken for counts"),
 }
 
 
