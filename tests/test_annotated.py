@@ -338,6 +338,13 @@ def test_a_file_that_ends_early_or_is_no_hdf5_is_named(cells, tmp_path, content)
         load(tmp_path / "own.h5ad")
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_a_file_without_numbers_is_named(tmp_path, shape):
+    message = rf"own\.h5ad holds no numbers: it has {shape[0]} cells and {shape[1]} genes"
+    with pytest.raises(data.DataError, match=message):
+        load(saved(tmp_path / "own.h5ad", np.ones(shape), {"depth": np.arange(shape[0])}))
+
+
 def test_columns_that_cannot_be_turned_into_rows_in_memory_are_refused(cells):
     with pytest.raises(data.DataError, match=r"layer 'by_column' is stored by columns .* save it as a csr_matrix"):
         load(cells, LESS, layer="by_column")
