@@ -43,6 +43,12 @@ def load(path: Path, memory: int = 2**30, **options: Any) -> data.Dataset:
     return data.load("own", path=path, memory_gb=memory / 2**30, held_out=0.15, **options)
 
 
+@pytest.fixture(autouse=True)
+def _in_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix is looked at some rows after others."""
+    monkeypatch.setattr(matrices, "_AT_ONCE", 70)
+
+
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers = {
@@ -106,9 +112,7 @@ def test_a_sparse_matrix_that_fits_into_memory_is_not_read_again(cells, monkeypa
 
 
 @pytest.mark.parametrize("layer", [None, "by_column", "dense"])
-def test_the_hash_of_a_row_is_of_its_numbers_alone(cells, monkeypatch, layer):
-    """Many parts of the matrix, one after another."""
-    monkeypatch.setattr(matrices, "_AT_ONCE", 70)
+def test_the_hash_of_a_row_is_of_its_numbers_alone(cells, layer):
     source = annotated_source(cells, layer, memory_limit=LESS if layer is None else 2**30)
     np.testing.assert_array_equal(source.hashes(), row_hashes(COUNTS))
     assert source.identity(ROW[5:7]) == row_hashes(COUNTS)[5:7].tobytes()
@@ -125,7 +129,8 @@ KINDS = {
     "booleans": (COUNTS > 1, "binary", "taken for zeros and ones"),
     "a half": (sparse.csr_matrix(changed(0.5)), "real", "(no counts: row 7 has 0.5 at gene 'g4')"),
     "a negative number": (changed(-5).astype(int), "real", "(no counts: row 7 has -5 at gene 'g4')"),
-    "counts with holes": (np.where(HOLES == HOLES, COUNTS, np.nan), "count", "taken for counts, NaN where an entry is"),
+    "one hole": (changed(np.nan), "count", "taken for counts, NaN where an entry is missing"),
+    "one count": (np.minimum(changed(2), 1) + (changed(2) - COUNTS).clip(0, 1), "count", "taken for counts"),
 }
 
 
@@ -331,6 +336,13 @@ def test_a_file_that_ends_early_or_is_no_hdf5_is_named(cells, tmp_path, content)
     (tmp_path / "own.h5ad").write_bytes(content(cells.read_bytes()))
     with pytest.raises(data.DataError, match=r"own\.h5ad cannot be read: "):
         load(tmp_path / "own.h5ad")
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_a_file_without_numbers_is_named(tmp_path, shape):
+    message = rf"own\.h5ad holds no numbers: it has {shape[0]} cells and {shape[1]} genes"
+    with pytest.raises(data.DataError, match=message):
+        load(saved(tmp_path / "own.h5ad", np.ones(shape), {"depth": np.arange(shape[0])}))
 
 
 def test_columns_that_cannot_be_turned_into_rows_in_memory_are_refused(cells):

@@ -50,6 +50,8 @@ class Annotated:
             self.obs = Obs(path, obs, len(self.obs_names))
             self.shape = (len(self.obs_names), len(self.var_names))
             self.matrix = self._opened(memory_limit)
+        if not all(self.shape):
+            raise DataError(f"{path} holds no numbers: it has {self.shape[0]} cells and {self.shape[1]} genes")
         if self.matrix.dtype.kind not in "biuf":
             raise DataError(f"{path}: {self._called} must be of numbers or booleans, got {self.matrix.dtype}")
 

@@ -108,7 +108,7 @@ def compressed(kind: str, arrays: Mapping[str, np.ndarray], shape: tuple[int, in
     data = arrays["data"]
     if data.dtype.kind not in "biuf":
         raise ValueError(f"its numbers must be whole, floating or booleans, got {data.dtype}")
-    data = data.astype(np.float32 if data.dtype == np.float16 else data.dtype.newbyteorder("="), copy=False)
+    data = data.astype(np.float32) if data.dtype == np.float16 else data  # which SciPy has no sparse arrays of
     if kind == "coo":
         row, column = arrays["row"], arrays["col"]
         if not row.shape == column.shape == data.shape or {row.dtype.kind, column.dtype.kind} - set("iu"):
@@ -128,7 +128,7 @@ def _check_pointers(pointers: Any, indices: Any, data: Any, number: int) -> None
     """Raises `ValueError` unless they divide as many indices as there are numbers among `number` rows or columns."""
     if {pointers.dtype.kind, indices.dtype.kind} - set("iu"):
         raise ValueError(f"its indptr and indices must be whole numbers, got {pointers.dtype} and {indices.dtype}")
-    if pointers.shape != (number + 1,) or len(indices.shape) != 1 or indices.shape != data.shape:
+    if pointers.shape != (number + 1,) or indices.shape != data.shape:
         raise ValueError(
             f"indptr must have {number + 1} numbers, and indices as many as data, got {list(pointers.shape)}, "
             f"{list(indices.shape)} and {list(data.shape)}"
