@@ -111,7 +111,7 @@ def apply(
             raise ValueError("--binarization is for pictures, and the run's examples are none")
         beside = columns(rows, contents)
         blocks = rows.blocks(block_size(contents), beside)
-        if other := rows.unused(beside):
+        if contents.is_table and (other := rows.unused(beside)):
             _tell(f"columns of {source} that are left out: {', '.join(other)}; --id=NAME names the rows by one of them")
         like = source if source.suffix == ".h5ad" else None
         where = open_output(target, overwrite=flags.overwrite.value, id_name=rows.id_name, layer=layer, like=like)

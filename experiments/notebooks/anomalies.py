@@ -14,10 +14,10 @@
 # # What log p(x) says of anomalies, and what it does not
 #
 # A model of handwritten digits gives pictures of a single line a higher probability than digits (Nalisnick et al. 2019,
-# arXiv:1810.09136): the likelihood of a picture tells how complex it is before it tells what it shows. The likelihood regret
-# (Xiao, Yan and Amit 2020, arXiv:2003.02977) asks how much better a q(z|x) could be that is optimised for x alone. It finds
-# most of what the likelihood misses, though not all. `./launch.sh score --regret --labels=COLUMN` prints such a table for a
-# run and a file. Open this file with jupytext, or run it as a script.
+# arXiv:1810.09136): the likelihood of a picture tells how complex it is before it tells what it shows. The likelihood
+# regret (Xiao, Yan and Amit 2020, arXiv:2003.02977) asks how much better a q(z|x) could be that is optimised for x
+# alone. It finds most of what the likelihood misses, though not all. `./launch.sh score --regret --labels=COLUMN`
+# prints such a table for a run and a file. Open this file with jupytext, or run it as a script.
 
 # %%
 import functools
@@ -116,10 +116,10 @@ for name, found in of_abnormal.items():
     print(f"{name:22}" + "".join(f"{a.value:.2f} ({a.low:.2f} to {a.high:.2f})     " for a in areas[name].values()))
 
 # %% [markdown]
-# The model finds lines, small digits and lower halves more probable than digits: they have fewer pixels to be wrong about.
-# Their regret is large where the encoder, which has never seen such pictures, finds a poor q(z|x). It finds a good one for a
-# small digit in the centre, and the regret says nothing of it: the decoder cannot draw that either, whatever z is. No one score
-# is enough.
+# The model finds lines, small digits and lower halves more probable than digits: they have fewer pixels to be wrong
+# about. Their regret is large where the encoder, which has never seen such pictures, finds a poor q(z|x). For a small
+# digit in the centre it finds a good one, as good as the decoder allows, and the regret says nothing. No one score is
+# enough.
 
 # %%
 figure = Figure((9, 6), layout="constrained")

@@ -15,7 +15,8 @@
 #
 # Counts of 200 genes in 3,000 cells are made from stated factors and written as an AnnData file. A VAE of counts is
 # trained on it. Its latents group the cells by type and not by batch, and its means are nearer to the true means than
-# the counts are. `docs/scvi.md` says what is called how in scvi-tools. Open this file with jupytext, or run it as a script.
+# the counts are. `docs/scvi.md` says what is called how in scvi-tools. Open this file with jupytext, or run it as a
+# script.
 
 # %%
 import functools
@@ -40,9 +41,9 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
 # ## The file
 #
 # A cell has a type of six, a batch of two and a total n ~ LogNormal(log 1500, 0.4). With g a gene, its mean is
-# μ_g = n softmax(α + τ_type + β_batch)_g, and its count is negative binomial with inverse dispersion 2. A seventh of the
-# entries of τ is not 0; β shifts all genes, so that the batches lie far apart. The counts are a sparse layer of the file, and
-# X is log(1 + 10⁴ share), as most files have it.
+# μ_g = n softmax(α + τ_type + β_batch)_g, and its count is negative binomial with inverse dispersion 2. A seventh of
+# the entries of τ is not 0; β shifts all genes, so that the batches lie far apart. The counts are a sparse layer of the
+# file, and X is log(1 + 10⁴ share), as most files have it.
 
 # %%
 num_cells, num_genes, num_types = 3000, 200, 6
@@ -71,7 +72,8 @@ cells.write_h5ad(folder / "cells.h5ad")
 # `data.load` reads the layer. What is given beside x is the batch and the total, so that log p is that of the shares of
 # genes within a batch. The same by commands:
 #
-#     ./launch.sh train --config=experiments/configs/counts.py --workdir=runs/cells --config.data.path=cells.h5ad --config.data.layer=counts
+#     ./launch.sh train --config=experiments/configs/counts.py --workdir=runs/cells \
+#         --config.data.path=cells.h5ad --config.data.layer=counts
 #     ./launch.sh encode --workdir=runs/cells --input=cells.h5ad --output=latents.h5ad
 
 # %%
@@ -100,11 +102,11 @@ print(f"negative ELBO: {curve[:10].mean():.1f} nats at the start, {curve[-100:].
 # %%
 xs = data.open_rows(folder / "cells.h5ad", dataset.contents, layer="counts").read()
 keys = jax.random.split(seed_key, num_cells)
-latents = np.asarray(evaluation.encode(params, keys, xs, vae=vae).mean)
-components = PCA(10, random_state=0).fit_transform(cells.X)
+latents = np.asarray(evaluation.encode(params, jax.random.clone(keys), xs, vae=vae).mean)
+spaces = {"principal components": PCA(10, random_state=0).fit_transform(cells.X), "latents": latents}
 train, test = np.arange(num_cells) % 5 > 0, np.arange(num_cells) % 5 == 0
 told = {}
-for name, space in {"principal components": components, "latents": latents}.items():
+for name, space in spaces.items():
     for what in ("cell_type", "batch"):
         labels = obs[what].to_numpy(str)
         probe = evaluation.nearest_neighbour_probe(space[train], labels[train], space[test], labels[test])
@@ -114,8 +116,8 @@ for name, space in {"principal components": components, "latents": latents}.item
 # %% [markdown]
 # ## Denoised counts
 #
-# `reconstruct` gives the mean of p(x|z) at each cell's own total. Both are compared with the true shares of the genes, by
-# Σ_g |p_g − p*_g| / 2, the share of the counts that would have to move to another gene.
+# `reconstruct` gives the mean of p(x|z) at each cell's own total. Both are compared with the true shares of the genes,
+# by Σ_g |p_g − p*_g| / 2, the share of the counts that would have to move to another gene.
 
 # %%
 means = np.asarray(evaluation.reconstruct(params, keys, xs, vae=vae))
@@ -125,22 +127,15 @@ print(f"distance to the true shares: counts {of_counts:.3f}, denoised {of_means:
 
 # %%
 figure = Figure((9, 7), layout="constrained")
-for axis, (what, name, space) in zip(
-    figure.subplots(2, 2).ravel(),
-    [
-        (w, n, s)
-        for w in ("cell_type", "batch")
-        for n, s in (("principal components", components), ("latents", latents))
-    ],
-    strict=True,
-):
+shown = [(what, name, space) for what in ("cell_type", "batch") for name, space in spaces.items()]
+for axis, (what, name, space) in zip(figure.subplots(2, 2).ravel(), shown, strict=True):
     two = PCA(2, random_state=0).fit_transform(space)
     for label in sorted(set(obs[what])):
         axis.scatter(*two[(obs[what] == label).to_numpy()].T, s=2, label=label)
     axis.set_title(f"{what}, in two directions of the {name}", fontsize=10)
     axis.legend(markerscale=4, fontsize=7)
     axis.set(xticks=[], yticks=[])
-figure.savefig(folder / "cells.png", dpi=70)
+figure.savefig(folder / "cells.png", dpi=60)
 
 # %%
 cells.obsm["X_vae_mean"], cells.layers["reconstruction"] = latents, means
