@@ -1,5 +1,6 @@
 """AnnData files: a matrix of cells by genes, and what is known of the cells."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ class Annotated:
 
     Attributes:
       shape: [cells, genes].
-      obs_names: the names of the cells.
       var_names: the names of the genes.
       obs: what is known of every cell, by name.
       layers: the names of its layers.
@@ -46,9 +46,10 @@ class Annotated:
             self._file: Any = h5py.File(path, "r")
             self.layers = list(self._file.get("layers", ()))
             obs, var = _frame(path, self._file, "obs"), _frame(path, self._file, "var")
-            self.obs_names, self.var_names = (_texts(_element(of[of.attrs["_index"]])) for of in (obs, var))
-            self.obs = Obs(path, obs, len(self.obs_names))
-            self.shape = (len(self.obs_names), len(self.var_names))
+            self._names, self.var_names = obs[obs.attrs["_index"]], _texts(_element(var[var.attrs["_index"]]))
+            number = len(self._names if hasattr(self._names, "asstr") else self.obs_names)
+            self.obs = Obs(path, obs, number)
+            self.shape = (number, len(self.var_names))
             self.matrix = self._opened(memory_limit)
         if not all(self.shape):
             raise DataError(f"{path} holds no numbers: it has {self.shape[0]} cells and {self.shape[1]} genes")
@@ -57,6 +58,19 @@ class Annotated:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @functools.cached_property
+    def obs_names(self) -> Shaped[np.ndarray, " cells"]:
+        """The names of the cells."""
+        with reading(self._path):
+            return _texts(_element(self._names))
+
+    def names_of(self, start: int, stop: int) -> list[str]:
+        """Returns the names of some cells; raises `DataError` where the file is damaged."""
+        if not hasattr(self._names, "asstr"):  # of pandas' own kind of text, a group of two arrays
+            return self.obs_names[start:stop].tolist()
+        with reading(self._path):
+            return self._names.asstr()[start:stop].tolist()
 
     def matrix_rows(self, rows: Int[np.ndarray, " rows"]) -> Shaped[np.ndarray, "rows genes"]:
         """Returns rows of the matrix, in any order; raises `DataError` where the file is damaged."""

@@ -52,7 +52,8 @@ def load(
       split_rule: "content": an image of one's own is held out by a hash of its file's name or its array's row, so that
         images that are added move none from train to test, and equal rows are in one split. "position": by a fixed
         shuffle of all, as earlier versions did.
-      schema: what the columns of a .csv file are: a JSON file, or what it holds (docs/data.md); None guesses.
+      schema: what the columns of a .csv or .parquet file are: a JSON file, or what it holds (docs/data.md); None
+        guesses.
       condition: what is given beside x: "label", columns of a table or other covariates, and for counts "size", their
         total.
       layer: of an .h5ad file, that which is read in the place of X.
@@ -114,7 +115,7 @@ def _load(
     if layer is not None:
         raise ValueError(f"data.layer is the name of one in an .h5ad file of data.path, got {layer!r} for {name}")
     if schema is not None:
-        raise ValueError(f"data.schema says what the columns of a .csv file of data.path are; the data set is {name}")
+        raise ValueError(f"data.schema says what the columns of a table of data.path are; the data set is {name}")
     if name in EMBEDDED:
         if manual_dir is not None or size is not None or channels is not None:
             raise ValueError(f"{name} comes with a package as it is: no data.manual_dir, image_size or channels")

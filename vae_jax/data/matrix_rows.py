@@ -37,14 +37,14 @@ class AnnotatedRows:
 
     def blocks(self, size: int, columns: Mapping[str, Column]) -> Iterator[tuple[np.ndarray, dict[str, Entries]]]:
         """Yields the numbers of some cells, and the entries of these columns."""
-        obs = {n: self._file.obs_names if n == _OBS_NAMES else self._file.obs[self._columns[n]] for n in columns}
+        obs = {name: self._file.obs[self._columns[name]] for name in columns if name != _OBS_NAMES}
         for start in range(0, len(self._file), size):
             rows = np.arange(start, min(start + size, len(self._file)))
             values = self._file.matrix_rows(rows)
             where = lambda row, start=start: f"{self._path}, row {start + row}"
             found = {}
             for name, column in columns.items():
-                part = obs[name][rows]
+                part = obs[name][rows] if name in obs else np.array(self._file.names_of(start, start + len(rows)), object)
                 if part.dtype == object:
                     texts = ["" if text is None else text for text in part.tolist()]
                     found[name] = of_texts(self._path, name, texts, where, column.levels)
