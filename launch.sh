@@ -19,7 +19,7 @@
 #   sbatch --nodes=4 launch.sh train …                under Slurm; a preempted job, or one whose time is up, goes on
 #   mpirun -n 8 ./launch.sh train …                   by Open MPI
 #
-# ACCELERATOR=cpu|cuda|tpu chooses JAX's build; it is detected if unset.
+# ACCELERATOR=cpu|cuda|tpu chooses JAX's build; it is detected if unset. EXTRAS=tables,anndata installs these extras too.
 set -euo pipefail
 
 # Under sbatch $0 is a copy in a spool folder, and the project is where sbatch was called.
@@ -116,7 +116,7 @@ case $command in
       echo "error: unknown command '$command'; choose test $commands" >&2
       exit 1
     fi
-    install "$accelerator"
+    install "$accelerator${EXTRAS:+,$EXTRAS}"
     export ACCELERATOR=$accelerator
     if [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${SLURM_STEP_NODELIST:-}" ]; then
       under_slurm .venv/bin/python -m "experiments.$command" "$@"

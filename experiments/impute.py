@@ -31,20 +31,17 @@ _FOR_INTERVALS = 400
 def main() -> None:
     if _INTERVAL.value is not None and not 0 < _INTERVAL.value < 1:
         raise UserError(f"--interval={_INTERVAL.value}: expected a share between 0 and 1, such as 0.9")
-    command.apply(_FILES, _impute, layer="imputed", columns=_columns, check=_check)
+    command.apply(_FILES, _impute, layer="imputed", columns=_columns)
 
 
-def _columns(rows: data.Rows, contents: data.Contents) -> Collection[str]:
+def _columns(rows: data.Rows) -> Collection[str]:
     """All columns of the file, where x is some of them."""
-    return [name for name in rows.names if name != rows.id_name] if contents.is_table else ()
-
-
-def _check(model: command.Model) -> None:
-    if not model.contents.masked:
+    if not rows.contents.masked:
         raise ValueError(
             f"the run in {_FILES.workdir.value} was trained without missing entries, and its encoder knows none; train "
             "on data that have some, or with --config.data.missing=0.2, which hides a fifth"
         )
+    return [name for name in rows.names if name != rows.id_name] if rows.contents.is_table else ()
 
 
 def _impute(model: command.Model, keys: jax.Array, block: data.Block) -> Mapping[str, np.ndarray]:

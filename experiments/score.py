@@ -43,7 +43,7 @@ def main() -> None:
                 kept.setdefault(of, []).append(values)
         return fields
 
-    command.apply(_FILES, score, layer="x", columns=lambda rows, contents: column)
+    command.apply(_FILES, score, layer="x", columns=lambda rows: column)
     if column:
         _print_detection({name: np.concatenate(parts) for name, parts in kept.items()})
 

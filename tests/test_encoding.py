@@ -95,7 +95,7 @@ def network():
     return vae, vae.init(jax.random.key(2))
 
 
-@pytest.mark.parametrize("number", [1, 5, 64, 300])
+@pytest.mark.parametrize("number", [1, 300])
 def test_an_example_is_to_the_bit_the_same_whatever_stands_beside_it(network, number):
     vae, params = network
     xs = jax.random.normal(jax.random.key(3), (500, 9))

@@ -17,7 +17,7 @@ from vae_jax import VAE, data, runs
 from ..command import signals
 from ..command.errors import UserError, user_errors
 from ..command.flags import CommandFlags
-from ..run import build, scores, workdir
+from ..run import scores, workdir
 from ..run.config import Config
 from ..run.objective import observations
 from .outputs import open_output
@@ -86,30 +86,28 @@ def apply(
     compute: Compute,
     *,
     layer: str,
-    columns: Callable[[data.Rows, data.Contents], Collection[str]] = lambda rows, contents: (),
-    check: Callable[[Model], None] = lambda model: None,
-) -> int:
-    """Writes what is computed of each row of the input, in its order, and returns how many rows there were.
+    columns: Callable[[data.Rows], Collection[str]] = lambda rows: (),
+) -> None:
+    """Writes what is computed of each row of the input, in its order.
 
     Args:
       flags: of the command.
       compute: of a block of rows.
       layer: the name that an .h5ad file has for x.
-      columns: the columns of the input that `compute` needs besides.
-      check: raises `ValueError` for a model that cannot be used.
+      columns: the columns of the input that `compute` needs besides; raises `ValueError` for a run that it cannot use.
 
     Raises:
       UserError: for a run, an input or an output that cannot be had; nothing is then written.
     """
     folder, source, target = Path(flags.workdir.value), _path(flags.input, "input"), _path(flags.output, "output")
     config = workdir.read_config(folder)
-    drawn = flags.binarization.value or build.drawn(config)
+    drawn = flags.binarization.value or ("none" if config.data.binarization == "none" else "dynamic")
     with user_errors():
         rows = runs.open_rows(folder, source, layer=flags.layer.value, id_name=flags.id.value)
         contents = rows.contents
         if flags.binarization.value is not None and not contents.is_picture:
             raise ValueError("--binarization is for pictures, and the run's examples are none")
-        beside = columns(rows, contents)
+        beside = columns(rows)
         blocks = rows.blocks(block_size(contents), beside)
         if contents.is_table and (other := rows.unused(beside)):
             _tell(f"columns of {source} that are left out: {', '.join(other)}; --id=NAME names the rows by one of them")
@@ -118,7 +116,6 @@ def apply(
     # A signal ends the command between two blocks, so that what is half written is removed.
     with signals.deferred(), user_errors(), where as writer, _Progress(rows.number) as progress:
         model = load(flags, folder, config, contents)
-        check(model)
         view = data.view_of(contents, dtype=np.float32, binarization=drawn if contents.is_picture else "none")
         if view.is_random:
             _tell("each picture is drawn once, black or white, as in training; --binarization=none takes its greys")
@@ -135,7 +132,6 @@ def apply(
             progress.update(number)
             signals.check()
     print(json.dumps({"output": str(target), "rows": number}))
-    return number
 
 
 def load(flags: FileFlags, folder: Path, config: Config, contents: data.Contents) -> Model:

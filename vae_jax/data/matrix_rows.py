@@ -44,7 +44,9 @@ class AnnotatedRows:
             where = lambda row, start=start: f"{self._path}, row {start + row}"
             found = {}
             for name, column in columns.items():
-                part = obs[name][rows] if name in obs else np.array(self._file.names_of(start, start + len(rows)), object)
+                part = (
+                    obs[name][rows] if name in obs else np.array(self._file.names_of(start, start + len(rows)), object)
+                )
                 if part.dtype == object:
                     texts = ["" if text is None else text for text in part.tolist()]
                     found[name] = of_texts(self._path, name, texts, where, column.levels)
