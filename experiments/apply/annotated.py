@@ -1,8 +1,9 @@
 """Outputs of AnnData's kind, .h5ad."""
 
+import contextlib
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ _ROWS_OF_A_CHUNK = 1024
 
 
 class _Disk(io.RawIOBase):
-    """A file that keeps its first error to itself until `check`: HDF5 ends the process where a disk is full.
+    """A file that keeps its first error to itself until `told` ends: HDF5 ends the process where a disk is full.
 
     From then on it drops what is written.
     """
@@ -44,10 +45,14 @@ class _Disk(io.RawIOBase):
         part[filled:] = bytes(len(part) - filled)
         return len(part)
 
-    def check(self) -> None:
-        """Raises `OSError` where anything could not be written."""
-        if self._error is not None:
-            raise self._error
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Raises `OSError` where anything could not be written, also in the place of what HDF5 raises of it."""
+        try:
+            yield
+        finally:
+            if self._error is not None:
+                raise self._error
 
     def close(self) -> None:
         self._file.close()
@@ -59,18 +64,26 @@ class Annotated:
     Each is written row by row into a dataset that grows; what anndata would write of them is their attributes.
     """
 
-    def __init__(self, partial: Path, *, id_name: str, layer: str, like: Path | None, overwrite: bool) -> None:
+    def __init__(
+        self,
+        partial: Path,
+        *,
+        id_name: str,
+        layer: str,
+        like: Path | None,
+        overwrite: bool,
+        element_names: Sequence[str] | None,
+    ) -> None:
         self._layer, self._overwrite, self._is_copy, self._number = layer, overwrite, like is not None, 0
+        self._names = None if element_names is None else list(element_names)
         if like is not None:
             shutil.copyfile(like, partial)
         self._disk = _Disk(partial)
         self._file: Any = h5py.File(self._disk, "r+" if self._is_copy else "w")
         self._grown: dict[str, Any] = {}
         if self._is_copy:
-            if self._file["obs"].attrs.get("encoding-type") != "dataframe":
-                raise ValueError(f"{like} was written by an anndata before 0.7: read it and write it once more")
-            self._obs_names = len(self._file["obs"][self._file["obs"].attrs["_index"]])
-            self._var_names = len(self._file["var"][self._file["var"].attrs["_index"]])
+            names: Any = anndata.io.read_elem(self._file["var"][self._file["var"].attrs["_index"]])
+            self._var: list[str] = names.tolist()
 
     def write(self, ids: np.ndarray | None, fields: Mapping[str, np.ndarray]) -> None:
         rows = np.arange(self._number, self._number + len(next(iter(fields.values()))))
@@ -79,46 +92,51 @@ class Annotated:
         for name, values in fields.items():
             flat = values.reshape(len(values), -1)
             if name == "x" and values.ndim > 1:
-                if self._is_copy and flat.shape[1] != self._var_names:
-                    raise ValueError(f"x has {flat.shape[1]} elements, and the file {self._var_names} var")
-                self._grow(f"layers/{self._layer}", flat)
+                self._grow(f"layers/{self._layer}", self._by_var(flat) if self._is_copy else flat)
             else:
                 is_column = values.ndim == 1
                 self._grow(f"obs/{name}" if is_column else f"obsm/X_vae_{name}", values if is_column else flat)
         self._number += len(rows)
-        self._disk.check()
 
     def finish(self) -> None:
-        if self._is_copy and self._number != self._obs_names:
-            raise ValueError(f"{self._number} rows were written, and the file has {self._obs_names} obs")
-        new = [
-            place.removeprefix("obs/") for place in self._grown if place.startswith("obs/") and "_index" not in place
-        ]
-        if self._is_copy:
-            obs = self._file["obs"].attrs
-            obs["column-order"] = np.array([*(n for n in obs["column-order"] if n not in new), *new], _TEXT)
-        else:
-            self._file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            frame = {"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": "_index"}
-            self._file["obs"].attrs.update(frame)
-            self._file["obs"].attrs["column-order"] = np.array(new, _TEXT)
-            layer = self._grown.get(f"layers/{self._layer}")
-            width = 0 if layer is None else layer.shape[1]
-            anndata.io.write_elem(self._file, "var", pd.DataFrame(index=pd.Index(map(str, range(width)), dtype=str)))
-        self._file.close()
-        self._disk.check()
+        with self._disk.told():
+            columns = (place for place in self._grown if place.startswith("obs/") and place != "obs/_index")
+            new = [place.removeprefix("obs/") for place in columns]
+            if self._is_copy:
+                obs = self._file["obs"].attrs
+                obs["column-order"] = np.array([*(n for n in obs["column-order"] if n not in new), *new], _TEXT)
+            else:
+                self._file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+                frame = {"encoding-type": "dataframe", "encoding-version": "0.2.0", "_index": "_index"}
+                self._file["obs"].attrs.update(frame)
+                self._file["obs"].attrs["column-order"] = np.array(new, _TEXT)
+                layer = self._grown.get(f"layers/{self._layer}")
+                width = 0 if layer is None else layer.shape[1]
+                names = self._names if width and self._names else list(map(str, range(width)))
+                anndata.io.write_elem(self._file, "var", pd.DataFrame(index=pd.Index(names, dtype=str)))
+            self._file.close()
 
     def close(self) -> None:
         self._file.close()
         self._disk.close()
 
+    def _by_var(self, flat: np.ndarray) -> np.ndarray:
+        """Returns x in the order that the file has its elements in."""
+        if flat.shape[1] != len(self._var):
+            raise ValueError(f"x has {flat.shape[1]} elements, and the file {len(self._var)} var")
+        if self._names in (None, self._var):
+            return flat
+        place = {name: number for number, name in enumerate(self._names or ())}
+        return flat[:, [place[name] for name in self._var]]
+
     def _grow(self, place: str, values: np.ndarray) -> None:
-        is_text = values.dtype.kind in "OUS"
-        if place not in self._grown:
-            self._grown[place] = self._begun(place, values, is_text)
-        dataset = self._grown[place]
-        dataset.resize(self._number + len(values), axis=0)
-        dataset[self._number :] = np.array(list(map(str, values.tolist())), object) if is_text else values
+        is_text = values.dtype.kind in "OU"
+        with self._disk.told():
+            if place not in self._grown:
+                self._grown[place] = self._begun(place, values, is_text)
+            dataset = self._grown[place]
+            dataset.resize(self._number + len(values), axis=0)
+            dataset[self._number :] = np.array(list(map(str, values.tolist())), object) if is_text else values
 
     def _begun(self, place: str, values: np.ndarray, is_text: bool) -> Any:
         group, name = place.split("/", 1)

@@ -112,7 +112,8 @@ def apply(
         if contents.is_table and (other := rows.unused(beside)):
             _tell(f"columns of {source} that are left out: {', '.join(other)}; --id=NAME names the rows by one of them")
         like = source if source.suffix == ".h5ad" else None
-        where = open_output(target, overwrite=flags.overwrite.value, id_name=rows.id_name, layer=layer, like=like)
+        options = {"overwrite": flags.overwrite.value, "id_name": rows.id_name, "element_names": rows.element_names}
+        where = open_output(target, layer=layer, like=like, **options)
     # A signal ends the command between two blocks, so that what is half written is removed.
     with signals.deferred(), user_errors(), where as writer, _Progress(rows.number) as progress:
         model = load(flags, folder, config, contents)

@@ -22,12 +22,11 @@ class Npz:
         for name, values in [*({} if ids is None else {self._id_name: ids}).items(), *fields.items()]:
             if name not in self._arrays:
                 place = self._partial.with_name(f"{self._partial.name}.{len(self._arrays)}")
-                self._arrays[name] = (_Texts if values.dtype.kind in "OUS" else _Array)(place, values)
+                self._arrays[name] = (_Texts if values.dtype.kind in "OU" else _Array)(place, values)
             self._arrays[name].write(values)
 
     def finish(self) -> None:
-        for name in sorted(self._arrays, key=self._id_name.__ne__):
-            array = self._arrays[name]
+        for name, array in self._arrays.items():
             with self._archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False}
                 np.lib.format.write_array_header_1_0(member, header | {"shape": (array.number, *array.shape)})
@@ -48,7 +47,7 @@ class _Array:
         self.dtype, self.shape, self.number = like.dtype, like.shape[1:], 0
 
     def write(self, values: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(values, self.dtype).data)
+        self.file.write(np.ascontiguousarray(values).data)
         self.number += len(values)
 
     def copy_to(self, member: IO[bytes]) -> None:

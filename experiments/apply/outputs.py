@@ -4,8 +4,9 @@ import contextlib
 import csv
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -40,7 +41,13 @@ class _Format(Protocol):
 
 @contextlib.contextmanager
 def open_output(
-    path: Path, *, overwrite: bool, id_name: str | None, layer: str, like: Path | None = None
+    path: Path,
+    *,
+    overwrite: bool,
+    id_name: str | None,
+    layer: str,
+    like: Path | None = None,
+    element_names: Sequence[str] | None = None,
 ) -> Iterator[Writer]:
     """Yields an output; at the end of the block it takes its name, and after an error nothing of it is left.
 
@@ -51,10 +58,11 @@ def open_output(
       id_name: what the column of ids is called, which leads; "id" where it is None.
       layer: the layer of an .h5ad file that x becomes.
       like: an .h5ad file of which such an output is a copy with more in it.
+      element_names: of x, by which an .h5ad file has them in its own order; None where x is in that order.
 
     Raises:
       UserError: for a file that exists, another kind of file, a package that is not installed, a place that cannot be
-        written, a disk that fills, or an output of no rows.
+        written, a disk that fills, an output of no rows, or ids that are called like an array.
     """
     make = _format(path)
     if path.exists() and not overwrite:
@@ -65,14 +73,14 @@ def open_output(
     counted = None
     try:
         with _told(path):
-            written = make(partial, id_name=id_name or "id", layer=layer, like=like, overwrite=overwrite)
-        counted = _Counted(path, written)
+            options = {"id_name": id_name or "id", "layer": layer, "overwrite": overwrite}
+            written = make(partial, like=like, element_names=element_names, **options)
+        counted = _Counted(path, written, id_name or "id")
         yield counted
         if not counted.number:
             raise UserError(f"--output={path} would have no rows: the input has none")
         with _told(path):
             written.finish()
-            written.close()
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -85,10 +93,12 @@ def open_output(
 
 
 class _Counted:
-    def __init__(self, path: Path, written: _Format) -> None:
-        self.number, self.written, self._path = 0, written, path
+    def __init__(self, path: Path, written: _Format, id_name: str) -> None:
+        self.number, self.written, self._path, self._id_name = 0, written, path, id_name
 
     def write(self, ids: np.ndarray | None, fields: Mapping[str, np.ndarray]) -> None:
+        if ids is not None and self._id_name in fields:
+            raise UserError(f"{self._id_name!r} names the rows and what is computed of them: name other ids by --id")
         with _told(self._path):
             self.written.write(ids, fields)
         self.number += len(next(iter(fields.values())))
@@ -99,8 +109,6 @@ def _told(path: Path) -> Iterator[None]:
     """Names the output in what goes wrong with it."""
     try:
         yield
-    except UserError:
-        raise
     except (OSError, RuntimeError, ValueError) as error:  # of pyarrow and h5py, each in its way
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise UserError(f"--output={path} cannot be written, and nothing of it is left: {reason}") from error
@@ -145,7 +153,9 @@ class _Csv:
 
     def __init__(self, partial: Path, *, id_name: str, **_: Any) -> None:
         self._file, self._id_name = partial.open("w", encoding="utf-8", newline=""), id_name
-        self._writer, self._begun = csv.writer(self._file, lineterminator="\n"), False
+        # csv quotes a text that has a letter of what ends its rows, and readers take "\r" for an end too.
+        rows: Any = SimpleNamespace(write=lambda row: self._file.write(row.removesuffix("\r\n") + "\n"))
+        self._writer, self._begun = csv.writer(rows, lineterminator="\r\n"), False
 
     def write(self, ids: np.ndarray | None, fields: Mapping[str, np.ndarray]) -> None:
         found = columns(ids, fields, self._id_name)

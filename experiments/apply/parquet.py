@@ -45,5 +45,5 @@ class Parquet:
 
 
 def _arrow(values: np.ndarray) -> pa.Array:
-    is_text = values.dtype.kind in "OUS"
+    is_text = values.dtype.kind in "OU"
     return pa.array(list(map(str, values.tolist())), pa.string()) if is_text else pa.array(np.ascontiguousarray(values))

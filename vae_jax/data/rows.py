@@ -111,7 +111,7 @@ def open_rows(
     of_schema = [name for name, column in from_json(schema or {}).items() if column.kind == "id"]
     known = [name for name in (file.id_name, *of_schema, *_ID_NAMES) if name in file.names]
     own = [name for name in known if name not in contents.variables()]
-    return Rows(path, file, contents, id_name or next(iter(own), None), (size, channels))
+    return Rows(path, file, contents, id_name or next(iter(own), None), (size, channels), element_names)
 
 
 def _open(
@@ -161,6 +161,7 @@ class Rows:
       id_name: the column that names them; None where there is none.
       names: of the file's columns.
       contents: what an example is.
+      element_names: what the elements of x are called; None where they have no names.
     """
 
     def __init__(
@@ -170,9 +171,10 @@ class Rows:
         contents: Contents,
         id_name: str | None,
         fitted: tuple[tuple[int, int] | None, int | None],
+        element_names: Sequence[str] | None,
     ) -> None:
         self.number, self.names, self.id_name, self.contents = file.number, list(file.names), id_name, contents
-        self._path, self._file, self._fitted = path, file, fitted
+        self._path, self._file, self._fitted, self.element_names = path, file, fitted, element_names
         self._conditions = {n: Column(n, of.kind, of.levels, condition=True) for n, of in contents.condition.items()}
         self._is_array = isinstance(contents.x, Variable) and file.array_shape is not None
         self._columns = {} if self._is_array else _columns_of_x(contents)
