@@ -1,9 +1,6 @@
 """Outputs that are written row by row, read back by the libraries that their formats are of."""
 
 import csv
-import os
-import resource
-import signal
 import sys
 from pathlib import Path
 
@@ -200,30 +197,17 @@ def test_an_output_is_whole_or_the_older_one(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_disk_that_fills_is_one_message_and_leaves_nothing(tmp_path, suffix):
-    """At any byte: a limit on the size of files stands for the disk."""
+def test_a_disk_that_fills_is_one_message_and_leaves_nothing(tmp_path, largest_file, suffix):
     many = {"elbo": RNG.normal(size=200_000), "mean": RNG.normal(size=(200_000, 3))}
-    read, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        message = "nothing was raised"
-        try:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
-            with open_output(tmp_path / f"o{suffix}", overwrite=False, id_name=None, layer="x") as output:
-                for _ in range(3):
-                    output.write(None, many)
-        except BaseException as error:
-            message = f"{type(error).__name__}: {error}"
-        os.write(send, message.encode())
-        os._exit(0)
-    os.close(send)
-    with os.fdopen(read) as said:
-        text = said.read()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    start = f"UserError: --output={tmp_path / 'o'}{suffix} cannot be written, and nothing of it is left: "
+    largest_file(600_000)
+    with (
+        pytest.raises(UserError) as caught,
+        open_output(tmp_path / f"o{suffix}", overwrite=False, id_name=None, layer="x") as output,
+    ):
+        output.write(None, many)
+    start = f"--output={tmp_path / 'o'}{suffix} cannot be written, and nothing of it is left: "
     arrows = "Error writing bytes to file. Detail: [errno 27] " if suffix == ".parquet" else ""
-    assert text == f"{start}{arrows}File too large"
+    assert str(caught.value) == f"{start}{arrows}File too large"
     assert list(tmp_path.iterdir()) == []
 
 
