@@ -24,12 +24,12 @@ def auroc(scores: Float[np.ndarray, " n"], is_abnormal: Bool[np.ndarray, " n"], 
     (m + n) / 2 − 1 and c a quantile of the normal distribution: it lies within [0, 1], and has a length for θ̂ = 1 too.
 
     Args:
-      scores: larger ones for what is more abnormal.
+      scores: larger ones for what is more abnormal; ∞ for what has the probability 0.
       is_abnormal: of each example.
       level: of the interval, between 0 and 1.
 
     Raises:
-      ValueError: for another level, scores that are not finite, other numbers of both, or examples of one class alone.
+      ValueError: for another level, scores that are NaN, other numbers of both, or examples of one class alone.
 
     Source: Hanley and McNeil 1982, Radiology 143(1) (the variance); Newcombe 2006, Statistics in Medicine 25(4),
     559–573, method 5 (the interval).
@@ -38,15 +38,14 @@ def auroc(scores: Float[np.ndarray, " n"], is_abnormal: Bool[np.ndarray, " n"], 
         raise ValueError(f"level must be between 0 and 1, got {level}")
     if scores.shape != is_abnormal.shape or scores.ndim != 1:
         raise ValueError(f"there must be a class for each score, got {scores.shape} and {is_abnormal.shape}")
-    if (bad := np.flatnonzero(~np.isfinite(scores))).size:
-        raise ValueError(f"scores must be finite; that of row {bad[0]} is {scores[bad[0]]}")
+    if (bad := np.flatnonzero(np.isnan(scores))).size:
+        raise ValueError(f"scores must be numbers or infinite; that of row {bad[0]} is {scores[bad[0]]}")
     num_abnormal = int(is_abnormal.sum())
     num_normal = len(scores) - num_abnormal
-    if not num_abnormal or not num_normal:
+    if not (pairs := num_abnormal * num_normal):
         raise ValueError(
             f"there must be rows of both classes, got {num_abnormal} abnormal and {num_normal} normal ones"
         )
-    pairs = num_abnormal * num_normal
     ranks = stats.rankdata(scores)[is_abnormal].sum()
     value = float((ranks - num_abnormal * (num_abnormal + 1) / 2) / pairs)
     width, half = stats.norm.ppf((1 + level) / 2), (num_abnormal + num_normal) / 2 - 1
@@ -57,7 +56,7 @@ def auroc(scores: Float[np.ndarray, " n"], is_abnormal: Bool[np.ndarray, " n"], 
 
     def end(edge: float) -> float:
         near = value + (edge - value) * 1e-9  # the interval holds more than θ̂, also where that is 0 or 1
-        root: Any = edge if value == edge else optimize.brentq(beyond, edge, near)
+        root: Any = optimize.brentq(beyond, edge, near)
         return float(root)
 
     return Auroc(value, end(0.0), end(1.0))
