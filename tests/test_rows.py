@@ -160,6 +160,15 @@ def test_missing_entries_are_masked_where_the_model_knows_them(tmp_path, suffix)
     assert found["site"].observed.all()
 
 
+def test_whole_numbers_of_which_one_is_missing_are_of_one_type_in_all_blocks(tmp_path):
+    """Also before the hole: an output of one type for each column holds them all."""
+    numbers = [1, 2, 3, 4, 5, None, 7, 8, 9, 10]
+    rows = data.open_rows(write(tmp_path / "rows.parquet", COLUMNS | {"unknown": numbers}), TABLE)
+    found = [block.columns["unknown"].of_rows for block in rows.blocks(4, ["unknown"])]
+    assert {of.dtype for of in found} == {np.dtype(float)}
+    np.testing.assert_array_equal(np.concatenate(found), np.array(numbers, float))
+
+
 def test_what_is_given_stands_beside_x_and_a_label_by_any_of_its_names(tmp_path):
     contents = REAL._replace(condition={"label": Variable("category", (), ("a", "b", "c")), "dose": Variable("real")})
     np.savez(tmp_path / "x.npz", x=VECTORS, targets=SITES, dose=AGES)

@@ -50,6 +50,7 @@ class ParquetRows:
         self._path, self._file = path, _opened(path)
         self.names: list[str] = self._file.schema_arrow.names
         self.number: int | None = self._file.metadata.num_rows
+        self._holed = _with_holes(self._file.metadata)
 
     def white(self) -> int:
         return 1
@@ -70,7 +71,10 @@ class ParquetRows:
                 block, waiting = waiting.slice(0, size), waiting.slice(size)
                 where = lambda row, start=start: f"{self._path}, row {start + row}"
                 of = lambda name, block=block: block.column(block.schema.get_field_index(name))
-                yield None, {n: _entries(self._path, n, of(n), where, c.levels) for n, c in columns.items()}
+                yield (
+                    None,
+                    {n: _entries(self._path, n, of(n), where, c.levels, n in self._holed) for n, c in columns.items()},
+                )
                 start += len(block)
             if batch is None:
                 return
@@ -91,6 +95,13 @@ def _opened(path: str | Path) -> Any:
     return file
 
 
+def _with_holes(metadata: Any) -> set[str]:
+    """Returns the names of the columns that say that they lack entries: their numbers are of one type in all blocks."""
+    groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
+    chunks = [metadata.row_group(group).column(column) for group in groups for column in columns]
+    return {chunk.path_in_schema for chunk in chunks if chunk.statistics is not None and chunk.statistics.null_count}
+
+
 @contextlib.contextmanager
 def _reading(path: str | Path) -> Iterator[None]:
     """Names the file in what pyarrow raises for one that is damaged."""
@@ -104,7 +115,7 @@ def _reading(path: str | Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read as a Parquet file: {str(error).splitlines()[0]}") from error
 
 
-def _entries(path: Any, name: str, values: Any, where: Any, levels: Sequence[str]) -> Entries:
+def _entries(path: Any, name: str, values: Any, where: Any, levels: Sequence[str], has_holes: bool = False) -> Entries:
     """Returns the entries of an array of arrow, which are unreadable where they are neither numbers nor texts."""
     import pyarrow as pa
 
@@ -119,7 +130,7 @@ def _entries(path: Any, name: str, values: Any, where: Any, levels: Sequence[str
         return of_numbers(path, name, values.cast(float_type).to_numpy(), where)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         is_whole = pa.types.is_integer(kind)
-        if values.null_count:
+        if values.null_count or has_holes:
             return of_numbers(path, name, values.cast(pa.float64(), safe=False).to_numpy(), where, is_whole=is_whole)
         return of_numbers(path, name, values.to_numpy(), where)
     return of_numbers(path, name, np.full(len(values), np.nan), where, unreadable=f"its type is {kind}")
