@@ -54,7 +54,9 @@ def test_npz_holds_the_arrays_as_they_are_without_python_objects(tmp_path):
 
 
 def test_csv_holds_texts_that_read_as_the_same_numbers_of_their_type(tmp_path):
-    with write(tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
+    path = write(tmp_path / "o.csv")
+    assert b"\r\n" not in path.read_bytes()
+    with path.open(encoding="utf-8", newline="") as file:
         names, *rows = csv.reader(file)
     assert names == ["patient", *FLAT]
     found = dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -98,7 +100,7 @@ def test_h5ad_has_columns_in_obs_x_in_a_layer_and_other_arrays_in_obsm(tmp_path)
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_rows_without_ids_have_none_but_in_h5ad_their_numbers(tmp_path, suffix):
-    path = write(tmp_path / f"o{suffix}", ids=None, fields={"elbo": FIELDS["double"]})
+    path = write(tmp_path / f"o{suffix}", ids=None, id_name="elbo", fields={"elbo": FIELDS["double"]})
     if suffix == ".npz":
         assert list(np.load(path)) == ["elbo"]
     elif suffix == ".h5ad":
@@ -137,9 +139,15 @@ def test_elements_of_x_are_found_by_their_names_in_an_h5ad(tmp_path, cells, copi
     np.testing.assert_array_equal(found[:, list("zxwy")].layers["imputed"], FIELDS["x"].reshape(NUM_ROWS, 4))
 
 
-def test_a_column_with_index_in_its_name_is_one_of_obs(tmp_path):
-    found = anndata.read_h5ad(write(tmp_path / "o.h5ad", fields={"row_index": FIELDS["double"]}))
-    np.testing.assert_array_equal(found.obs["row_index"], FIELDS["double"])
+@pytest.mark.parametrize("name", ["row_index", "x"])
+def test_a_number_for_each_row_is_a_column_of_obs_whatever_it_is_called(tmp_path, name):
+    found = anndata.read_h5ad(write(tmp_path / "o.h5ad", fields={name: FIELDS["double"]}))
+    np.testing.assert_array_equal(found.obs[name], FIELDS["double"])
+
+
+def test_a_latent_of_more_axes_is_a_row_of_obsm(tmp_path):
+    found = anndata.read_h5ad(write(tmp_path / "o.h5ad", fields={"mean": FIELDS["x"]}))
+    np.testing.assert_array_equal(found.obsm["X_vae_mean"], FIELDS["x"].reshape(NUM_ROWS, 4))
 
 
 def test_ids_without_a_name_are_called_id_and_never_like_an_array(tmp_path):
@@ -196,10 +204,12 @@ def test_an_output_is_whole_or_the_older_one(tmp_path, suffix):
     assert path.stat().st_size > 100
 
 
+@pytest.mark.parametrize(("number", "limit"), [(200_000, 600_000), (100, 2000)])
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_disk_that_fills_is_one_message_and_leaves_nothing(tmp_path, largest_file, suffix):
-    many = {"elbo": RNG.normal(size=200_000), "mean": RNG.normal(size=(200_000, 3))}
-    largest_file(600_000)
+def test_a_disk_that_fills_is_one_message_and_leaves_nothing(tmp_path, largest_file, suffix, number, limit):
+    """While rows are written, or at the end: a limit on the size of files stands for the disk."""
+    many = {"elbo": RNG.normal(size=number), "mean": RNG.normal(size=(number, 3))}
+    largest_file(limit)
     with (
         pytest.raises(UserError) as caught,
         open_output(tmp_path / f"o{suffix}", overwrite=False, id_name=None, layer="x") as output,

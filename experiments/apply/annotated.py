@@ -17,9 +17,9 @@ _ROWS_OF_A_CHUNK = 1024
 
 
 class _Disk(io.RawIOBase):
-    """A file that keeps its first error to itself until `told` ends: HDF5 ends the process where a disk is full.
+    """A file that drops what cannot be written, and keeps the error until `told` ends.
 
-    From then on it drops what is written.
+    HDF5 ends the process where a disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,7 +31,7 @@ class _Disk(io.RawIOBase):
         rest = memoryview(data).cast("B")
         size = len(rest)
         try:
-            while self._error is None and len(rest):
+            while len(rest):
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._error = error
@@ -112,7 +112,7 @@ class Annotated:
                 self._file["obs"].attrs["column-order"] = np.array(new, _TEXT)
                 layer = self._grown.get(f"layers/{self._layer}")
                 width = 0 if layer is None else layer.shape[1]
-                names = self._names if width and self._names else list(map(str, range(width)))
+                names = self._names or list(map(str, range(width)))
                 anndata.io.write_elem(self._file, "var", pd.DataFrame(index=pd.Index(names, dtype=str)))
             self._file.close()
 

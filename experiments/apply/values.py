@@ -44,8 +44,7 @@ def filled(entries: Entries, values: Any, variable: Variable) -> np.ndarray:
     if variable.kind in ("count", "binary"):
         return np.where(seen, own, np.rint(array)).astype(np.int64)
     # The shortest decimal that float32 reads as its number, as the entries beside it are.
-    own[~seen] = array[~seen].astype(str).astype(np.float64)
-    return own
+    return np.where(seen, own, array.astype(str).astype(np.float64))
 
 
 def _variables(contents: data.Contents) -> dict[str, Variable]:
