@@ -60,7 +60,7 @@ def _predict(model: command.Model, keys: jax.Array, block: data.Block) -> Mappin
 def _of_prior() -> None:
     folder = Path(_FILES.workdir.value)
     config = workdir.read_config(folder)
-    output = folder / "samples" if _FILES.output.value is None else Path(_FILES.output.value)
+    output = folder / "samples" if _FILES.output.value is None else Path(_FILES.output.value).expanduser()
     is_file = output.suffix in outputs.FORMATS
     if not is_file and any((output / "images").glob("*.png")):
         raise UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")

@@ -1,5 +1,7 @@
 """Scores of examples against the linear-Gaussian model, of which all is known."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from scipy import stats
 
 from vae_jax import VAE, evaluation, oracles
 from vae_jax.distributions import DiagonalNormal, MultivariateNormal
+from vae_jax.evaluation import scores
 
 NUM = 6
 
@@ -71,10 +74,24 @@ class Student:
         return jnp.sum(jax.scipy.stats.t.logpdf(value, 5.0))
 
 
-def test_a_kl_without_closed_form_is_the_mean_of_samples(oracle, vae, xs):
-    of_student = VAE(vae.init, vae.encode, vae.decode, lambda params: Student())
-    num_samples = 4000
-    found = evaluation.score(oracle.params, keys(), xs, vae=of_student, num_samples=num_samples)
+NUM_SAMPLES = 4000
+
+
+@pytest.fixture(scope="module")
+def without_closed_form(vae, xs) -> evaluation.Scores:
+    """Scores of a model of which x says nothing of z, so that log p(x|z) is a constant."""
+    decode = lambda params, z: DiagonalNormal(jnp.zeros(4), jnp.ones(4))
+    of_student = VAE(vae.init, vae.encode, decode, lambda params: Student())
+    return evaluation.score({}, keys(), xs, vae=of_student, num_samples=NUM_SAMPLES, chunk_size=1500)
+
+
+def test_a_kl_without_closed_form_is_of_the_samples_of_the_elbo(without_closed_form, xs):
+    log_likelihood = stats.norm.logpdf(xs).sum(axis=1)
+    np.testing.assert_allclose(log_likelihood - without_closed_form.kl, without_closed_form.elbo, atol=1e-4)
+
+
+def test_a_kl_without_closed_form_is_the_mean_of_samples(without_closed_form, xs):
+    found = without_closed_form
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     for x, kl in zip(xs, found.kl, strict=True):
         mean, scale = map(np.asarray, wrong(x))
@@ -83,7 +100,7 @@ def test_a_kl_without_closed_form_is_the_mean_of_samples(oracle, vae, xs):
         shares = weights / weights.sum()
         exact = (integrand @ shares).sum()
         spread = np.sqrt(((integrand**2) @ shares - (integrand @ shares) ** 2).sum())
-        assert abs(kl - exact) < 4.5 * spread / np.sqrt(num_samples)
+        assert abs(kl - exact) < 4.5 * spread / np.sqrt(NUM_SAMPLES)
 
 
 def test_the_likelihood_regret_is_what_the_best_diagonal_gaussian_gains(oracle, vae, xs):
@@ -96,3 +113,17 @@ def test_the_likelihood_regret_is_what_the_best_diagonal_gaussian_gains(oracle, 
         best = 1 / np.sqrt(np.diag(np.linalg.inv(np.asarray(p.scale_tril @ p.scale_tril.T))))
         exact = elbo(oracle, x, p.mean, best) - elbo(oracle, x, *wrong(x))
         assert abs(value - exact) < 4.5 * error + 0.02  # what 400 steps lack
+
+
+def test_the_likelihood_regret_is_the_amortisation_gap_of_the_same_arguments(oracle, vae, xs, monkeypatch):
+    given = {}
+
+    def gaps(*args, **options):
+        given.update(options)
+        return SimpleNamespace(amortization_gap=jnp.ones(NUM), amortization_gap_standard_error=jnp.zeros(NUM))
+
+    monkeypatch.setattr(scores, "inference_gaps", gaps)
+    options = {"num_steps": 1, "learning_rate": 2.0, "samples_per_step": 3, "num_samples": 4, "chunk_size": 5}
+    found = evaluation.likelihood_regret(oracle.params, keys(), xs, vae=vae, **options)
+    assert given == {"vae": vae, **options}
+    assert (found.value.tolist(), found.standard_error.tolist()) == ([1] * NUM, [0] * NUM)

@@ -10,17 +10,21 @@ from ..precision import at_least_float32
 
 
 def expected(p: Any) -> Float[Array, "..."] | None:
-    """Returns E[x], else the probabilities of the classes of x along a last axis; None where p states neither."""
-    for name in ("mean", "probs"):
-        if (value := stated(p, name)) is not None:
-            return at_least_float32(value)[0]
-    return None
+    """Returns E[x], or where x is a class the probabilities of all along a last axis; None where p states neither."""
+    value = stated(p, "mean") if (of_classes := _of_classes(p)) is None else of_classes
+    return None if value is None else at_least_float32(value)[0]
 
 
 def most_probable(p: Any) -> Shaped[Array, "..."] | None:
     """Returns E[x], the most probable class where x is one, or None as `expected`."""
-    value = expected(p)
-    return value if value is None or stated(p, "mean") is not None else jnp.argmax(value, axis=-1).astype(jnp.int32)
+    of_classes = _of_classes(p)
+    return expected(p) if of_classes is None else jnp.argmax(of_classes, axis=-1).astype(jnp.int32)
+
+
+def _of_classes(p: Any) -> Array | None:
+    mean, probs = stated(p, "mean"), stated(p, "probs")
+    # NumPyro's classes have a mean, of NaN.
+    return probs if mean is None or (probs is not None and jnp.ndim(probs) > jnp.ndim(mean)) else None
 
 
 def moments(q: Any) -> tuple[Float[Array, "*event"], Float[Array, "*event"]] | None:
