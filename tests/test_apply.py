@@ -136,7 +136,7 @@ def test_a_draw_is_that_of_the_row_and_the_seed(applied, name, tmp_path):
 def test_an_imputed_table_is_the_input_with_its_holes_filled(applied, tmp_path):
     one = applied["wine"]
     vae, params, keys, xs = one.in_notebook()
-    expected = evaluation.impute(params, keys, xs, vae=vae, num_samples=50, num_draws=2)
+    expected = evaluation.impute(params, keys, xs, vae=vae, num_samples=50, num_draws=1)
     given = list(csv.reader(one.file.read_text().splitlines()))
     output = one.run("impute", tmp_path / "x.csv", "--num_samples=50")
     names, *rows = csv.reader(output.read_text().splitlines())
@@ -196,9 +196,9 @@ def annotated(tmp_path_factory) -> tuple[Path, anndata.AnnData]:
     return folder / "run", cells
 
 
-def encoded(run: Path, cells: anndata.AnnData, folder: Path) -> anndata.AnnData:
+def encoded(run: Path, cells: anndata.AnnData, folder: Path, verb: str = "encode") -> anndata.AnnData:
     cells.write_h5ad(folder / "in.h5ad")
-    commands.call("encode", f"--workdir={run}", f"--input={folder / 'in.h5ad'}", f"--output={folder / 'out.h5ad'}")
+    commands.call(verb, f"--workdir={run}", f"--input={folder / 'in.h5ad'}", f"--output={folder / 'out.h5ad'}")
     return anndata.read_h5ad(folder / "out.h5ad")
 
 
@@ -223,6 +223,15 @@ def test_genes_are_taken_by_their_names_in_whatever_order_and_beside_others(anno
     more.layers["counts"] = sparse.csr_array(cells.layers["counts"][:, order])
     (tmp_path / "out.h5ad").unlink()
     np.testing.assert_array_equal(encoded(run, more, tmp_path).obsm["X_vae_mean"], expected)
+
+
+def test_a_reconstruction_stands_at_the_names_of_its_genes(annotated, tmp_path):
+    run, cells = annotated
+    found = encoded(run, cells[:, list("CBADEFGHI")].copy(), tmp_path, "reconstruct")
+    vae, params, _ = runs.load(run)
+    xs = runs.open_rows(run, tmp_path / "in.h5ad").read()
+    expected = evaluation.reconstruct(params, jax.random.split(jax.random.key(0), 120), xs, vae=vae)
+    np.testing.assert_array_equal(found[:, list("ABCDEFGHI")].layers["reconstruction"], expected)
 
 
 def test_a_gene_or_a_layer_that_is_not_there_is_named(annotated, tmp_path):
@@ -278,6 +287,7 @@ BAD = {
     "no input": ("digits", {"input": "no.npz"}, [], "no.npz does not exist"),
     "another output": ("digits", {"output": "o.txt"}, [], r"must be of the kind \.npz"),
     "a column that is not there": ("wine", {}, ["--id=name"], "lacks the column 'name'"),
+    "a column of x": ("wine", {}, ["--id=alcohol"], "--id=alcohol is a column of the run's examples"),
     "drawing of a table": ("wine", {}, ["--binarization=none"], "is for pictures, and the run's examples are none"),
     "a layer of an array": ("digits", {}, ["--layer=counts"], "a layer is one of an .h5ad file"),
     "a checkpoint that is not there": ("digits", {"output": "n.csv"}, ["--checkpoint=7"], "has no checkpoint 7"),

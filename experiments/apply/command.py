@@ -107,6 +107,8 @@ def apply(
         contents = rows.contents
         if flags.binarization.value is not None and not contents.is_picture:
             raise ValueError("--binarization is for pictures, and the run's examples are none")
+        if rows.id_name in contents.variables():
+            raise ValueError(f"--id={rows.id_name} is a column of the run's examples, which may be computed or filled")
         beside = columns(rows)
         blocks = rows.blocks(block_size(contents), beside)
         if contents.is_table and (other := rows.unused(beside)):
