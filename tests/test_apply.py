@@ -1,7 +1,9 @@
 """Finished runs applied to files: digits, a table and cells, through every command and as in a notebook."""
 
 import csv
+import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -115,19 +117,25 @@ def test_what_is_encoded_and_decoded_is_what_is_reconstructed(applied, tmp_path)
 
 @pytest.mark.parametrize("name", RUNS)
 def test_scores_are_those_of_the_notebook(applied, name, tmp_path, capsys):
+    """In the place of an older file, by the names that were asked for; what a table has besides is said."""
     vae, params, keys, xs = applied[name].in_notebook()
     expected = evaluation.score(params, keys, xs, vae=vae, num_samples=20)
-    table = parquet.read_table(applied[name].run("score", tmp_path / "s.parquet", "--num_samples=20"))
-    assert table.column_names == ["id", "elbo", "log_evidence", "standard_error", "pareto_k", "kl"]
+    (tmp_path / "s.parquet").write_text("older")
+    names = "maker" if name == "wine" else "label"
+    arguments = ("--num_samples=20", "--overwrite", f"--id={names}")
+    table = parquet.read_table(applied[name].run("score", tmp_path / "s.parquet", *arguments))
+    assert table.column_names == [names, "elbo", "log_evidence", "standard_error", "pareto_k", "kl"]
+    assert ("that are left out: id; --id=NAME" in capsys.readouterr().err) == (name == "wine")
     for column, values in expected._asdict().items():
         np.testing.assert_allclose(table[column].to_numpy(), values, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_draw_is_that_of_the_row_and_the_seed(applied, name, tmp_path):
-    vae, params, keys, xs = applied[name].in_notebook()
+    vae, params, _, xs = applied[name].in_notebook()
+    keys = jax.random.split(jax.random.key(1), applied[name].number)
     expected = evaluation.predict(params, keys, xs, vae=vae)
-    found = np.load(applied[name].run("sample", tmp_path / "x.npz"))
+    found = np.load(applied[name].run("sample", tmp_path / "x.npz", "--seed=1"))
     columns = expected if isinstance(expected, dict) else {"x": expected}
     for column, values in columns.items():
         np.testing.assert_array_equal(found[column], values)
@@ -254,8 +262,10 @@ def test_labels_tell_how_well_a_score_finds_abnormal_rows(applied, tmp_path):
     printed = commands.call("score", *arguments, "--labels=label", "--abnormal=3")
     found, is_abnormal = np.load(tmp_path / "s.npz"), np.load(one.file)["label"] == 3
     assert f"of {is_abnormal.sum()} abnormal rows among 300" in printed
-    area = evaluation.auroc(-found["elbo"].astype(float), is_abnormal)
-    assert f"-elbo                {area.value:.3f} ({area.low:.3f} to {area.high:.3f})" in printed
+    for name, sign in (("elbo", -1), ("log_evidence", -1), ("kl", 1)):
+        area = evaluation.auroc(sign * found[name].astype(float), is_abnormal)
+        label = f"{'-' if sign < 0 else ''}{name}"
+        assert f"  {label:20} {area.value:.3f} ({area.low:.3f} to {area.high:.3f})" in printed.splitlines()
 
 
 def test_the_likelihood_regret_is_added_if_asked_for(applied, tmp_path):
@@ -265,21 +275,60 @@ def test_the_likelihood_regret_is_added_if_asked_for(applied, tmp_path):
     arguments = (f"--workdir={one.workdir}", f"--input={file}", f"--output={tmp_path / 's.npz'}", "--num_samples=20")
     commands.call("score", *arguments, "--regret", "--regret_steps=30")
     found = np.load(tmp_path / "s.npz")
-    assert found["likelihood_regret"].shape == found["likelihood_regret_standard_error"].shape == (3,)
-    assert np.all(found["likelihood_regret"] > -4 * found["likelihood_regret_standard_error"])
+    vae, params, _ = runs.load(one.workdir)
+    keys, xs = jax.random.split(jax.random.key(0), 3), runs.open_rows(one.workdir, file).read()
+    expected = evaluation.likelihood_regret(params, keys, xs, vae=vae, num_steps=30)
+    np.testing.assert_allclose(found["likelihood_regret"], expected.value, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found["likelihood_regret_standard_error"], expected.standard_error, rtol=1e-3)
 
 
-def test_pictures_are_drawn_as_the_run_drew_them_or_as_they_are(tmp_path, tmp_path_factory):
+def test_pictures_are_drawn_as_the_run_drew_them_or_as_they_are(tmp_path, tmp_path_factory, capsys):
     folder = tmp_path_factory.mktemp("drawn") / "run"
     made_runs.make(folder, Config(model=Model(network="mlp(hidden=(8,))", latent_dim=(2,))))
     grey = np.full((40, 28, 28, 1), 0.5, np.float32)
     np.save(tmp_path / "x.npy", grey)
     arguments = (f"--workdir={folder}", f"--input={tmp_path / 'x.npy'}")
     commands.call("encode", *arguments, f"--output={tmp_path / 'drawn.npz'}")
+    assert "each picture is drawn once" in capsys.readouterr().err
     commands.call("encode", *arguments, f"--output={tmp_path / 'grey.npz'}", "--binarization=none")
     drawn, plain = (np.load(tmp_path / name)["mean"] for name in ("drawn.npz", "grey.npz"))
     assert np.ptp(plain, axis=0).max() == 0
     assert np.ptp(drawn, axis=0).min() > 0
+
+
+def test_a_mean_is_not_drawn_for_a_row(applied, tmp_path):
+    with pytest.raises(UserError, match="--draw=mean has no effect with --input"):
+        applied["wine"].run("sample", tmp_path / "x.csv", "--draw=mean")
+
+
+def changed_run(workdir: Path, folder: Path, **sections: dict[str, Any]) -> Path:
+    """Returns a copy of a run, of which these fields of config.json are others."""
+    shutil.copytree(workdir, folder / "changed")
+    config = json.loads((workdir / "config.json").read_text())
+    for name, fields in sections.items():
+        config[name] |= fields
+    (folder / "changed" / "config.json").write_text(json.dumps(config))
+    return folder / "changed"
+
+
+def test_pictures_are_read_in_the_size_and_the_channels_of_the_run(applied, tmp_path):
+    run = changed_run(applied["digits"].workdir, tmp_path, data={"image_size": [28, 28], "channels": 1})
+    np.save(tmp_path / "x.npy", np.full((3, 56, 56, 3), 255, np.uint8))
+    np.testing.assert_array_equal(runs.open_rows(run, tmp_path / "x.npy").read().value, np.ones((3, 28, 28, 1)))
+
+
+def test_rows_are_named_by_the_id_of_the_runs_schema(applied, tmp_path, monkeypatch):
+    """Of a run below one's home, too."""
+    run = changed_run(applied["wine"].workdir, tmp_path, data_fingerprint={"schema": {"maker": "id"}})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert runs.open_rows(f"~/{run.name}", applied["wine"].file).id_name == "maker"
+
+
+def test_the_layer_of_the_run_is_none_of_an_array(annotated, tmp_path):
+    run, cells = annotated
+    np.savez(tmp_path / "x.npz", x=cells.layers["counts"].toarray(), batch=cells.obs["batch"].to_numpy(str))
+    x, _ = runs.open_rows(run, tmp_path / "x.npz").read()
+    np.testing.assert_array_equal(x, cells.layers["counts"].toarray())
 
 
 BAD = {

@@ -186,6 +186,11 @@ def test_the_command_writes_where_it_was_told_to_and_says_so(folder, finished, w
     assert sorted(path.name for path in (folder / "grey").glob("[!.]*")) == ["checkpoints", "config.json", "samples"]
 
 
+def test_images_of_another_call_are_not_mixed_with_new_ones(folder, written):
+    with pytest.raises(UserError, match=f"{re.escape(str(written['twelve'] / 'images'))} holds images already"):
+        sample(folder, CASES["twelve"])
+
+
 @pytest.mark.parametrize("name", NO_MODEL)
 def test_a_folder_without_a_model_is_told_in_one_message_and_left_as_it_is(folder, name):
     with pytest.raises(UserError, match=f"{re.escape(str(folder / name))}.*{NO_MODEL[name]}") as caught:
