@@ -1,6 +1,7 @@
 """Parquet files as tables."""
 
 import datetime
+import decimal
 import itertools
 import re
 
@@ -11,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from vae_jax import data
-from vae_jax.data import DataError, parquet_files, schema, tables
+from vae_jax.data import Contents, DataError, Variable, parquet_files, schema, tables
 from vae_jax.distributions import Masked
 
 NUM_ROWS = 60
@@ -105,6 +106,65 @@ def test_blocks_hold_the_rows_in_order_whatever_the_row_groups(file):
     assert [found["text"].num_rows for _, found in blocks] == [25, 25, 10]
     assert list(itertools.chain(*(found["text"].of_rows for _, found in blocks))) == SITES
     np.testing.assert_array_equal(np.concatenate([found["float"].of_rows for _, found in blocks]), REAL)
+
+
+LARGE = 2**60
+# What names the rows is asked for as it is, in blocks of two rows.
+AS_THEY_ARE = {
+    "whole numbers": (pa.array([LARGE, LARGE + 1, 0]), [LARGE, LARGE + 1, 0]),
+    "whole numbers with a hole in the last block": (
+        pa.array([LARGE, LARGE + 1, None]),
+        [str(LARGE), str(LARGE + 1), ""],
+    ),
+    "a dictionary of them": (pa.array([LARGE, None, LARGE]).dictionary_encode(), [str(LARGE), "", str(LARGE)]),
+    "booleans with a hole in the last block": (pa.array([True, False, None]), ["True", "False", ""]),
+    "without a sign": (pa.array([2**64 - 1, 0, 1], pa.uint64()), [2**64 - 1, 0, 1]),
+    "decimals": (pa.array([decimal.Decimal(10**30 + n) for n in range(3)]), [str(10**30 + n) for n in range(3)]),
+    "dates": (pa.array([datetime.date(2020, 1, day) for day in (1, 2, 3)]), [f"2020-01-0{day}" for day in (1, 2, 3)]),
+    "bytes": (pa.array(["ä".encode(), None, b"b"]), ["ä", "", "b"]),
+    "floats": (pa.array([0.5, -2.0, 1e300]), [0.5, -2.0, 1e300]),
+}
+
+
+@pytest.mark.parametrize("case", AS_THEY_ARE)
+def test_what_names_the_rows_is_exact_and_of_one_type_in_all_blocks(tmp_path, case):
+    values, exact = AS_THEY_ARE[case]
+    parquet.write_table(pa.table({"x": [0.5, 1.0, 2.0], "id": values}), tmp_path / "x.parquet")
+    blocks = list(data.open_rows(tmp_path / "x.parquet", Contents({"x": Variable("real")})).blocks(2))
+    assert len({block.ids.dtype for block in blocks}) == 1
+    assert list(itertools.chain(*(block.ids.tolist() for block in blocks))) == exact
+
+
+@pytest.mark.parametrize("name", ["id", "x"])
+def test_a_column_that_is_no_number_and_no_text_is_no_missing_entry(tmp_path, name):
+    columns = {"x": [0.5, 1.0], "id": [1, 2]} | {name: [[1], [2]]}
+    parquet.write_table(pa.table(columns), tmp_path / "x.parquet")
+    rows = data.open_rows(tmp_path / "x.parquet", Contents({"x": Variable("real")}, masked=True))
+    with pytest.raises(DataError, match=rf"x\.parquet, column '{name}': its type is list<.*, neither numbers nor"):
+        rows.read()
+
+
+def test_a_text_that_is_not_in_utf8_is_refused_by_the_file(tmp_path):
+    buffers = pa.array([b"a", b"\xff", b"b"], pa.binary()).buffers()
+    parquet.write_table(pa.table({"y": pa.Array.from_buffers(pa.string(), 3, buffers)}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet cannot be read as a Parquet file: 'utf-8' codec"):
+        tables.read_table(tmp_path / "x.parquet", schema=None)
+
+
+def test_a_column_of_more_rows_than_the_file_says_is_refused(tmp_path):
+    parquet.write_table(pa.table({"x": REAL}), tmp_path / "x.parquet")
+    content = (tmp_path / "x.parquet").read_bytes()
+    footer, of_rows = len(content) - 8 - int.from_bytes(content[-8:-4], "little"), bytes([0x16, 2 * NUM_ROWS])
+    place = content.index(of_rows, footer)
+    (tmp_path / "x.parquet").write_bytes(content[:place] + bytes([0x16, 2 * NUM_ROWS - 2]) + content[place + 2 :])
+    with pytest.raises(DataError, match=r"x\.parquet is damaged: column 'x' has 60 of its 59 rows"):
+        tables.read_table(tmp_path / "x.parquet", schema=None)
+
+
+def test_a_column_is_told_from_the_part_of_another_that_has_its_name(tmp_path):
+    parquet.write_table(pa.table({"n": [{"a": 1}] * NUM_ROWS, "n.a": REAL}), tmp_path / "x.parquet")
+    table = tables.read_table(tmp_path / "x.parquet", schema=None)
+    np.testing.assert_array_equal(table.values["n.a"], REAL.astype(np.float32))
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, 0.5, 0.99])

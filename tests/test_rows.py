@@ -1,5 +1,6 @@
 """The rows of a file as the examples of a trained model."""
 
+import io
 import itertools
 import json
 import zipfile
@@ -160,15 +161,6 @@ def test_missing_entries_are_masked_where_the_model_knows_them(tmp_path, suffix)
     assert found["site"].observed.all()
 
 
-def test_whole_numbers_of_which_one_is_missing_are_of_one_type_in_all_blocks(tmp_path):
-    """Also before the hole: an output of one type for each column holds them all."""
-    numbers = [1, 2, 3, 4, 5, None, 7, 8, 9, 10]
-    rows = data.open_rows(write(tmp_path / "rows.parquet", COLUMNS | {"unknown": numbers}), TABLE)
-    found = [block.columns["unknown"].of_rows for block in rows.blocks(4, ["unknown"])]
-    assert {of.dtype for of in found} == {np.dtype(float)}
-    np.testing.assert_array_equal(np.concatenate(found), np.array(numbers, float))
-
-
 def test_what_is_given_stands_beside_x_and_a_label_by_any_of_its_names(tmp_path):
     contents = REAL._replace(condition={"label": Variable("category", (), ("a", "b", "c")), "dose": Variable("real")})
     np.savez(tmp_path / "x.npz", x=VECTORS, targets=SITES, dose=AGES)
@@ -218,6 +210,7 @@ BAD_ARRAYS = {
     "dark": (np.int16(PICTURES) - 9, GREY, r"pictures must be whole numbers .* got int16 from -[0-9] to"),
     "bright": (np.float32(PICTURES), GREY, "pictures must be floats from 0 to 1"),
     "text": (np.full((NUM_ROWS, 2, 3), "a"), REAL, r"its numbers must be whole, floating or booleans, got <U1"),
+    "text for pictures": (np.full((NUM_ROWS, 4, 5), "a"), GREY, r"its numbers must be whole, floating or booleans"),
 }
 
 
@@ -252,6 +245,72 @@ def test_numbers_that_were_changed_in_a_zip_file_are_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(bytes(content))
     with pytest.raises(ValueError, match=r"x\.npz cannot be read: Bad CRC"):
         data.open_rows(tmp_path / "x.npz", REAL).read()
+
+
+def damaged(compression: int) -> bytes:
+    """Returns an .npz file whose numbers are compressed in this way, and some of whose bytes are others."""
+    with zipfile.ZipFile(file := io.BytesIO(), "w", compression) as archive:
+        archive.writestr("x.npy", as_npy(VECTORS))
+    content = bytearray(file.getvalue())
+    content[60:80] = b"\xff" * 20
+    return bytes(content)
+
+
+def zipped(*members: tuple[str, bytes]) -> bytes:
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def as_npy(values: np.ndarray) -> bytes:
+    np.save(file := io.BytesIO(), values, allow_pickle=True)
+    return file.getvalue()
+
+
+BAD_ZIPS = {
+    "LZMA": (damaged(zipfile.ZIP_LZMA), "cannot be read: Corrupt input data"),
+    "bzip2": (damaged(zipfile.ZIP_BZIP2), "cannot be read: Invalid data stream"),
+    "a name twice": (zipped(("x.npy", as_npy(VECTORS)), ("x", b"")), "cannot be read: it holds 'x' twice"),
+    "objects": (zipped(("x.npy", as_npy(VECTORS.astype(object)))), "the array 'x': it holds Python objects"),
+    "no array": (zipped(("x.npy", b"text"), ("y.npy", as_npy(AGES))), "the array 'x': it does not begin as an array"),
+    "an open bracket": (
+        zipped(("x.npy", as_npy(VECTORS).replace(b"(10", b"((("))),
+        "the array 'x': its header cannot be read: .*EOF in multi-line",
+    ),
+    "scalars alone": (zipped(("a.npy", as_npy(np.array(1))), ("b.npy", as_npy(np.array(1)))), "holds no rows"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ZIPS)
+def test_an_npz_file_without_examples_is_refused_with_the_reason(tmp_path, case):
+    content, message = BAD_ZIPS[case]
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"x\.npz.*{message}"):
+        data.open_rows(tmp_path / "x.npz", REAL).read()
+
+
+def test_a_zip_file_of_another_program_may_have_folders_and_no_suffixes(tmp_path):
+    (tmp_path / "x.npz").write_bytes(zipped(("a/", b""), ("a/x", as_npy(VECTORS))))
+    np.testing.assert_array_equal(data.open_rows(tmp_path / "x.npz", REAL).read(), VECTORS)
+
+
+def test_the_rows_of_a_table_in_an_npz_file_are_those_of_its_first_vector(tmp_path):
+    file = write(tmp_path / "x.npz", {"version": 3, "whole": np.eye(3), **COLUMNS})
+    assert data.open_rows(file, TABLE).number == NUM_ROWS
+
+
+def test_a_number_that_float64_does_not_hold_is_refused_by_its_row(tmp_path):
+    ages = AGES.astype(np.longdouble)
+    ages[4] = np.finfo(np.longdouble).max
+    with pytest.raises(DataError, match=r"row 4, column 'age': .* is infinite in float32"):
+        data.open_rows(write(tmp_path / "x.npz", COLUMNS | {"age": ages}), TABLE).read()
+
+
+def test_only_what_a_missing_entry_is_called_in_training_is_one(tmp_path):
+    file = write(tmp_path / "x.csv", a_table({"age": ["1.5"] * 9 + ["-nan"]}))
+    with pytest.raises(DataError, match=r"row 9 .*'-nan' is no number"):
+        data.open_rows(file, TABLE._replace(masked=True)).read()
 
 
 @pytest.mark.parametrize(

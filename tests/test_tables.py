@@ -54,6 +54,7 @@ def test_a_kind_is_guessed_by_the_texts_of_a_column(tmp_path, case):
     [
         (["NA", "", "?"], "is ignored: it has no entries"),
         (["a", "", "a"], "is ignored: every entry is 'a'"),
+        ([str(10**40), str(10**40 + 1), ""], f"is ignored: every entry is '{10**40}' in float64"),
         (["1", "2", "3"], "is taken for the rows' id: it numbers the rows"),
         (ids(30), "is taken for the rows' id: it has 30 different texts in 30 rows"),
         ([*ids(30), "id 0"], "is ignored: it has 30 different texts in 31 rows"),
@@ -84,6 +85,7 @@ VALUES = {
     "ones and zeros": ({"kind": "binary", "levels": ["1", "0"]}, "1 0 0", [0, 1, 1], np.float32),
     "categories": ("category", "b c a", [1, 2, 0], np.int32),
     "numbered categories": ("category", "10 9 -1", [2, 1, 0], np.int32),
+    "categories that are no numbers for their signs": ("category", "+-10 9 --1", [0, 2, 1], np.int32),
     "categories in the order given": ({"kind": "category", "levels": ["c", "b", "d"]}, "b c b", [1, 0, 1], np.int32),
     "levels by value": ("ordinal", "10 9 1", [2, 1, 0], np.int32),
     "levels in the order given": ({"kind": "ordinal", "levels": ["low", "m", "up"]}, "m up low", [1, 2, 0], np.int32),

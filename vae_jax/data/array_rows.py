@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .arrays import headers, streams
+from .arrays import Header, headers, streams
 from .dataset import DataError
 from .entries import Entries, of_numbers, of_texts
 from .own import choose_array
@@ -22,25 +22,29 @@ class ArrayRows:
     def __init__(self, path: Path) -> None:
         self._path, found = path, headers(path)
         self._array, label = ("", None) if path.suffix == ".npy" else choose_array(list(found))
-        first = found[self._array] if self._array is not None else next(iter(found.values()), None)
+        arrays = {name: of for name, of in found.items() if isinstance(of, Header)}
+        if self._array is not None and self._array not in arrays:
+            raise DataError(f"{path}, the array {self._array!r}: {found[self._array]}")
+        vectors = [of for of in arrays.values() if len(of.shape) == 1]
+        first = arrays[self._array] if self._array is not None else next(iter(vectors), None)
         if first is None or not first.shape or not first.shape[0]:
             raise DataError(f"{path} holds no rows")
         self.number: int | None = first.shape[0]
-        self.array_shape = None if self._array is None else first.shape[1:]
-        columns = {n: n for n, of in found.items() if of.shape == first.shape[:1] and of.dtype.kind in "biufUS"}
+        self.array_shape, self._dtype = None if self._array is None else first.shape[1:], first.dtype
+        columns = {n: n for n, of in arrays.items() if of.shape == first.shape[:1] and of.dtype.kind in "biufUS"}
         self._columns = {"label": label, **columns} if label in columns else columns
         self.names = list(self._columns)
 
     def white(self) -> int:
         """Returns what stands for white in pictures, by all of their numbers; raises `DataError` for illegal ones."""
-        ranges = [(v.dtype, v.min(), v.max()) for v, _ in self.blocks(_READ_AT_ONCE, {}) if v is not None]
-        dtype, low, high = ranges[0][0], min(low for _, low, _ in ranges), max(high for *_, high in ranges)
-        if dtype.kind not in "iu":
+        if self._dtype.kind not in "iu":
             return 1
-        if low < 0 or high > (65535 if dtype == np.uint16 else 255):
+        ranges = [(v.min(), v.max()) for v, _ in self.blocks(_READ_AT_ONCE, {}) if v is not None]
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        if low < 0 or high > (65535 if self._dtype == np.uint16 else 255):
             raise DataError(
                 f"{self._path}: pictures must be whole numbers from 0 to 255, 16-bit numbers without a sign, or floats "
-                f"from 0 to 1, got {dtype} from {low} to {high}"
+                f"from 0 to 1, got {self._dtype} from {low} to {high}"
             )
         return 65535 if high > 255 else 1 if high == 1 else 255
 

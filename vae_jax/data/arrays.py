@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -37,10 +36,7 @@ def read_npz(file: Path, choose: Callable[[list[str]], Iterable[str]], *, memory
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-            counts = Counter(member.filename.removesuffix(".npy") for member in archive.infolist())
-            if twice := [name for name, count in counts.items() if count > 1]:
-                raise ValueError(f"it holds {twice[0]!r} twice")
+            members = _members(archive)
             return {name: _read(archive, members[name], memory_limit) for name in choose(list(members))}
     except (OSError, ValueError):
         raise
@@ -75,30 +71,33 @@ class Stream:
         if self._whole is not None:
             rows = np.ascontiguousarray(self._whole[self._start : self._start + number])
         else:
-            content = self._opened.read(size := math.prod(shape) * self.dtype.itemsize)
-            if len(content) < size:
-                raise ValueError("it ends early")
+            content = self._opened.read(math.prod(shape) * self.dtype.itemsize)
             rows = np.frombuffer(content, self.dtype).reshape(shape)
         self._start += number
         return rows
 
 
-def headers(file: Path) -> dict[str, Header]:
-    """Returns what an .npz file says of its arrays by name, an .npy file of its by ""; without Python objects.
+def headers(file: Path) -> dict[str, Header | ValueError]:
+    """Returns what an .npz file says of its arrays by name, an .npy file of its by "".
+
+    In the place of what is no array, or one of Python objects, stands the error that says so.
 
     Raises:
       OSError: for a file that cannot be opened.
-      ValueError: naming the file, for one that is damaged.
+      ValueError: naming the file, for one that is damaged, or holds two arrays of one name.
     """
     with reading(file):
         if file.suffix == ".npy":
             with file.open("rb") as opened:
                 return {"": _header(opened)}
-        found = {}
+        found: dict[str, Header | ValueError] = {}
         with zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                with archive.open(member) as opened, contextlib.suppress(ValueError):
-                    found[member.filename.removesuffix(".npy")] = _header(opened)
+            for name, member in _members(archive).items():
+                with archive.open(member) as opened:
+                    try:
+                        found[name] = _header(opened)
+                    except ValueError as error:
+                        found[name] = error
         return found
 
 
@@ -110,18 +109,27 @@ def streams(file: Path, names: Iterable[str]) -> Iterator[dict[str, Stream]]:
             yield {"": Stream(stack.enter_context(file.open("rb")), file.stat().st_size)}
             return
         archive = stack.enter_context(zipfile.ZipFile(file))
-        member = lambda name: archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
-        opened = {name: stack.enter_context(archive.open(member(name))) for name in names}
-        yield {name: Stream(of, member(name).file_size) for name, of in opened.items()}
+        members = _members(archive)
+        opened = {name: stack.enter_context(archive.open(members[name])) for name in names}
+        yield {name: Stream(of, members[name].file_size) for name, of in opened.items()}
 
 
 @contextlib.contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """Names the file in what zipfile, zlib and numpy raise for one that is damaged."""
+    """Names the file in what is raised for one that is damaged."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{file} cannot be read: {error or type(error).__name__}") from error
+    except Exception as error:  # zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError …
+        if isinstance(error, OSError) and error.filename is not None:  # which says that it cannot be opened
+            raise
+        raise ValueError(f"{file} cannot be read: {str(error) or type(error).__name__}") from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members = [(of.filename.removesuffix(".npy"), of) for of in archive.infolist() if not of.is_dir()]
+    if twice := [name for name, count in Counter(name for name, _ in members).items() if count > 1]:
+        raise ValueError(f"it holds {twice[0]!r} twice")
+    return dict(members)
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, memory_limit: int) -> np.ndarray:
@@ -166,7 +174,11 @@ def _header(file: Any) -> Header:
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its format, version {version[0]}.{version[1]}, is unknown or that of a table")
-    header = Header(*_HEADERS[version](file))
+    try:
+        header = Header(*_HEADERS[version](file))
+    except Exception as error:  # of what is parsed as Python, tokenize.TokenError for one
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"its header cannot be read: {reason}") from error
     if header.dtype.hasobject:
         raise ValueError(
             "it holds Python objects, which are never unpickled; save plain numbers, or text by astype(str)"

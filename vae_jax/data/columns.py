@@ -16,8 +16,8 @@ def guess(entries: Entries) -> tuple[str, str]:
     different, numbers, num_rows = entries.different[entries.seen], entries.numbers[entries.seen], entries.num_rows
     if not len(different):
         return "ignore", entries.unreadable or "it has no entries"
-    if len(different) == 1 or (numbers == numbers[0]).all():
-        return "ignore", f"every entry is {different.tolist()[0]!r}"
+    if (is_one := (different == different[0]).all()) or (numbers == numbers[0]).all():
+        return "ignore", f"every entry is {different.tolist()[0]!r}{'' if is_one else ' in float64'}"
     if np.isnan(numbers).any():
         if len(different) > max(20, num_rows / 2):
             kind = "id" if len(different) == num_rows else "ignore"

@@ -78,13 +78,14 @@ def of_texts(
 ) -> Entries:
     """Returns the entries of a column of texts; `levels` are entries even where they are words for missing ones."""
     codes = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+    numbers = np.array([_number(text) for text in codes])
     return Entries(
         name,
         np.array(list(codes), object),
         np.fromiter(map(codes.__getitem__, texts), np.intp, len(texts)),
         np.array([text.lower() not in _MISSING or text in levels for text in codes]),
-        np.array([_number(text) for text in codes]),
-        whole=np.array([text.lstrip("+-").isdecimal() for text in codes]),
+        numbers,
+        whole=np.array([text.lstrip("+-").isdecimal() for text in codes]) & np.isfinite(numbers),
         num_rows=len(texts),
         where=where,
         path=path,
@@ -104,7 +105,8 @@ def of_numbers(
 
     Integers are whole, and floats that the caller says are.
     """
-    numbers = values.astype(np.float64)
+    with np.errstate(over="ignore"):  # infinite numbers are refused where they are asked for
+        numbers = values.astype(np.float64)
     return Entries(
         name,
         values,
@@ -125,7 +127,8 @@ def numbers_of_texts(path: Any, name: str, texts: Sequence[str], where: Callable
         values = np.fromiter(map(float, texts), np.float64, len(texts))
     except ValueError:
         return of_texts(path, name, texts, where)
-    if any(map("_".__contains__, texts)):  # Python's own numbers may hold underscores
+    # To Python, numbers may hold underscores, and "-nan" is one.
+    if np.isnan(values).any() or any(map("_".__contains__, texts)):
         return of_texts(path, name, texts, where)
     return of_numbers(path, name, values, where)
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt64
 
 from ..distributions import Masked
 from .annotated import Annotated
-from .arrays import headers, read_npz
+from .arrays import Header, headers, read_npz
 from .conditions import LABEL
 from .contents import Contents, Variable
 from .covariates import Known, category, classes, covariate
@@ -169,7 +169,7 @@ def sparse_matrix(path: Path, *, memory_limit: int) -> SparseMemory:
         bytes, or numbers that are not finite.
     """
     with reading(f"data.path {path}"):
-        found = headers(path)
+        found = {name: of for name, of in headers(path).items() if isinstance(of, Header)}
         about = read_npz(path, lambda names: ("format", "shape"), memory_limit=_MOST_ABOUT)
         kind, shape = about["format"].item(), tuple(map(int, about["shape"]))
         kind = kind.decode() if isinstance(kind, bytes) else kind

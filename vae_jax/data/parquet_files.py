@@ -1,6 +1,7 @@
 """Parquet files, a column or some rows at a time."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ class WholeParquet:
 
     def column(self, name: str, levels: Sequence[str]) -> Entries:
         with _reading(self._path):
-            values = self._file.read(columns=[name]).column(0)
-        return _entries(self._path, name, values, self.where, levels)
+            # By its name: what is called "a.b" is read beside the part b of a column a.
+            values = self._file.read(columns=[name]).column(name)
+            if len(values) != len(self):
+                raise DataError(f"{self._path} is damaged: column {name!r} has {len(values)} of its {len(self)} rows")
+            return _entries(self._path, name, values, self.where, levels)
 
     def hashes(self, columns: Sequence[Entries]) -> UInt64[np.ndarray, " n"]:
         """Returns a hash of each row's numbers in float64 and texts, in the order of the columns."""
@@ -50,15 +54,20 @@ class ParquetRows:
         self._path, self._file = path, _opened(path)
         self.names: list[str] = self._file.schema_arrow.names
         self.number: int | None = self._file.metadata.num_rows
-        self._holed = _with_holes(self._file.metadata)
 
     def white(self) -> int:
         return 1
 
     def blocks(self, size: int, columns: Mapping[str, Column]) -> Iterator[tuple[None, dict[str, Entries]]]:
-        """Yields the entries of these columns for each `size` rows."""
+        """Yields the entries of these columns for each `size` rows; what is of no kind as the file has it."""
         import pyarrow as pa
 
+        exact = [name for name, column in columns.items() if column.kind == "ignore"]
+        whole = [name for name in exact if _is_whole(self._file.schema_arrow.field(name).type)]
+        with _reading(self._path):
+            # All blocks have a column in one type; the metadata of a damaged file would end the process.
+            batches = self._file.iter_batches(batch_size=size, columns=whole) if whole else ()
+            with_nulls = {name for batch in batches for name in whole if batch.column(name).null_count}
         start, waiting = 0, None
         batches = self._file.iter_batches(batch_size=size, columns=list(columns))
         while True:
@@ -70,11 +79,13 @@ class ParquetRows:
             while len(waiting) >= size or (batch is None and len(waiting)):
                 block, waiting = waiting.slice(0, size), waiting.slice(size)
                 where = lambda row, start=start: f"{self._path}, row {start + row}"
-                of = lambda name, block=block: block.column(block.schema.get_field_index(name))
-                yield (
-                    None,
-                    {n: _entries(self._path, n, of(n), where, c.levels, n in self._holed) for n, c in columns.items()},
-                )
+                found = {}
+                with _reading(self._path):
+                    for name, column in columns.items():
+                        values = block.column(name)
+                        values = _exact(values, name in with_nulls) if name in exact else values
+                        found[name] = _entries(self._path, name, values, where, column.levels)
+                yield None, found
                 start += len(block)
             if batch is None:
                 return
@@ -88,18 +99,11 @@ def _opened(path: str | Path) -> Any:
     with _reading(path):
         file = parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
     names = file.schema_arrow.names
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one of them")
     if not file.metadata.num_rows:
         raise DataError(f"{path} holds no rows")
     return file
-
-
-def _with_holes(metadata: Any) -> set[str]:
-    """Returns the names of the columns that say that they lack entries: their numbers are of one type in all blocks."""
-    groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
-    chunks = [metadata.row_group(group).column(column) for group in groups for column in columns]
-    return {chunk.path_in_schema for chunk in chunks if chunk.statistics is not None and chunk.statistics.null_count}
 
 
 @contextlib.contextmanager
@@ -111,11 +115,34 @@ def _reading(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} cannot be read as a Parquet file: {str(error).splitlines()[0]}") from error
 
 
-def _entries(path: Any, name: str, values: Any, where: Any, levels: Sequence[str], has_holes: bool = False) -> Entries:
+def _is_whole(kind: Any) -> bool:
+    """Returns whether numbers of this type have no NaN for a null."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+
+
+def _exact(values: Any, has_nulls: bool) -> Any:
+    """Returns as texts what numbers do not hold exactly, and dates and times; as they are the values without a text."""
+    import pyarrow as pa
+
+    if _is_whole(values.type):
+        texts = (None if value is None else str(value) for value in values.to_pylist())
+        return pa.array(texts, pa.string()) if has_nulls else values
+    if pa.types.is_floating(values.type) or pa.types.is_null(values.type):
+        return values
+    try:
+        return values.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return values
+
+
+def _entries(path: Any, name: str, values: Any, where: Any, levels: Sequence[str]) -> Entries:
     """Returns the entries of an array of arrow, which are unreadable where they are neither numbers nor texts."""
     import pyarrow as pa
 
@@ -130,7 +157,7 @@ def _entries(path: Any, name: str, values: Any, where: Any, levels: Sequence[str
         return of_numbers(path, name, values.cast(float_type).to_numpy(), where)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         is_whole = pa.types.is_integer(kind)
-        if values.null_count or has_holes:
+        if values.null_count:
             return of_numbers(path, name, values.cast(pa.float64(), safe=False).to_numpy(), where, is_whole=is_whole)
         return of_numbers(path, name, values.to_numpy(), where)
     return of_numbers(path, name, np.full(len(values), np.nan), where, unreadable=f"its type is {kind}")

@@ -218,6 +218,9 @@ class Rows:
     def _blocks(self, size: int, wanted: Mapping[str, Column], columns: Collection[str]) -> Iterator[Block]:
         start = 0
         for array, entries in self._file.blocks(size, wanted):
+            for of in entries.values():
+                if of.unreadable:
+                    raise of.error(f"{of.unreadable}, neither numbers nor texts; change it, or leave the column out")
             x = self._of_array(array, start) if self._is_array else self._of_columns(entries, start)
             c = {name: convert(column, entries[name]) for name, column in self._conditions.items()}
             ids = None if self.id_name is None else entries[self.id_name].of_rows
