@@ -80,6 +80,9 @@ def test_a_modelled_column_called_id_names_no_rows(tmp_path):
 def array_file(folder: Path, form: str) -> Path:
     if form == "npy":
         np.save(folder / "x.npy", VECTORS)
+    elif form == "npy of version 2":
+        with (folder / "x.npy").open("wb") as file:
+            np.lib.format.write_array(file, VECTORS, version=(2, 0))
     elif form == "columns first":
         np.save(folder / "x.npy", np.asfortranarray(VECTORS))
     elif form == "npz":
@@ -92,7 +95,10 @@ def array_file(folder: Path, form: str) -> Path:
     return next(folder.glob("x.*"))
 
 
-@pytest.mark.parametrize("form", ["npy", "columns first", "npz", "npz, columns first", "csv", "parquet"])
+FORMS = ["npy", "npy of version 2", "columns first", "npz", "npz, columns first", "csv", "parquet"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_an_array_is_read_from_every_kind_of_file(tmp_path, form):
     rows = data.open_rows(array_file(tmp_path, form), REAL)
     blocks = list(rows.blocks(4))
@@ -101,13 +107,23 @@ def test_an_array_is_read_from_every_kind_of_file(tmp_path, form):
     assert rows.id_name == ("id" if form == "npz" else None)
 
 
+@pytest.mark.parametrize("form", ["npy", "npz"])
+def test_an_array_that_is_stored_row_by_row_is_never_read_as_a_whole(tmp_path, form, monkeypatch):
+    rows = data.open_rows(array_file(tmp_path, form), REAL)
+    monkeypatch.setattr(np.lib.format, "read_array", None)
+    np.testing.assert_array_equal(rows.read(), VECTORS)
+
+
 PICTURES = RNG.integers(0, 256, (NUM_ROWS, 4, 5, 1)).astype(np.uint8)
+PICTURES[9, 0, 0] = 255
 GREY = data.pictures((4, 5, 1))
 WAYS = {
     "bytes": (PICTURES, PICTURES / np.float32(255)),
     "without channels": (PICTURES[..., 0], PICTURES / np.float32(255)),
     "int64": (PICTURES.astype(np.int64), PICTURES / np.float32(255)),
     "16 bits": (PICTURES.astype(np.uint16) * 200, (PICTURES.astype(np.float32) * 200) / np.float32(65535)),
+    "16 bits in the dark": ((PICTURES > 99) * np.uint16(256), (PICTURES > 99) * np.float32(256) / np.float32(65535)),
+    "16 bits, the brightest": ((PICTURES > 99) * np.uint16(65535), (PICTURES > 99).astype(np.float32)),
     "floats": (PICTURES / 255, (PICTURES / 255).astype(np.float32)),
     "booleans": (PICTURES > 99, (PICTURES > 99).astype(np.float32)),
     "black and white": ((PICTURES > 99).astype(np.uint8), (PICTURES > 99).astype(np.float32)),
@@ -183,7 +199,7 @@ BAD_TABLES = {
 }
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_a_row_that_is_not_like_the_models_is_refused_by_its_number(tmp_path, case, suffix):
     columns, message = BAD_TABLES[case]
@@ -207,6 +223,9 @@ BAD_ARRAYS = {
     "a half": (abs(VECTORS), REAL._replace(x=Variable("count", (2, 3))), "counts must be whole numbers from 0"),
     "two": (2 * (VECTORS > 0), REAL._replace(x=Variable("binary", (2, 3))), "zeros and ones must be 0 or 1"),
     "a table": (VECTORS, TABLE, "holds an array, and the model's examples are a table"),
+    "no rows": (VECTORS[:0], REAL, "holds no rows"),
+    "a number": (np.array(1.0), REAL, "holds no rows"),
+    "256": (np.int16(PICTURES) + 1, GREY, "pictures must be whole numbers .* got int16 from [0-9]* to 256"),
     "dark": (np.int16(PICTURES) - 9, GREY, r"pictures must be whole numbers .* got int16 from -[0-9] to"),
     "bright": (np.float32(PICTURES), GREY, "pictures must be floats from 0 to 1"),
     "text": (np.full((NUM_ROWS, 2, 3), "a"), REAL, r"its numbers must be whole, floating or booleans, got <U1"),
@@ -324,7 +343,18 @@ def test_other_paths_are_refused(tmp_path, name, message):
 
 
 def test_arrays_beside_the_examples_that_are_no_columns_are_passed_over(tmp_path):
-    np.savez(tmp_path / "x.npz", x=VECTORS, objects=np.array([{}], object), whole=np.eye(3))
+    dates = np.zeros(NUM_ROWS, "M8[D]")
+    np.savez(tmp_path / "x.npz", x=VECTORS, objects=np.array([{}], object), few=AGES[1:], dates=dates, age=AGES)
     with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
         archive.writestr("notes.txt", "no array")
-    np.testing.assert_array_equal(data.open_rows(tmp_path / "x.npz", REAL).read(), VECTORS)
+    rows = data.open_rows(tmp_path / "x.npz", REAL)
+    assert rows.names == ["age"]
+    np.testing.assert_array_equal(rows.read(), VECTORS)
+
+
+def test_bytes_are_texts_whatever_they_are(tmp_path):
+    columns = {"site": [site.encode() for site in SITES], "id": ["ä".encode(), *[b"\xff"] * 9]}
+    file = write(tmp_path / "x.npz", COLUMNS | columns)
+    (block,) = data.open_rows(file, TABLE).blocks(100)
+    np.testing.assert_array_equal(block.examples["site"], [ord(site) - ord("a") for site in SITES])
+    assert block.ids.tolist() == ["ä", *["\ufffd"] * 9]

@@ -21,7 +21,7 @@ class ArrayRows:
 
     def __init__(self, path: Path) -> None:
         self._path, found = path, headers(path)
-        self._array, label = ("", None) if path.suffix == ".npy" else choose_array(list(found))
+        self._array, label = choose_array(list(found))
         arrays = {name: of for name, of in found.items() if isinstance(of, Header)}
         if self._array is not None and self._array not in arrays:
             raise DataError(f"{path}, the array {self._array!r}: {found[self._array]}")
@@ -66,6 +66,6 @@ class ArrayRows:
 
 def _entries(path: Path, name: str, values: np.ndarray, where: Callable[[int], str], column: Column) -> Entries:
     if values.dtype.kind in "US":
-        texts = np.char.decode(values, errors="replace") if values.dtype.kind == "S" else values
+        texts = np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
         return of_texts(path, name, texts.tolist(), where, column.levels)
     return of_numbers(path, name, values, where)

@@ -60,7 +60,7 @@ class Stream:
         """Of an .npy file of `size` bytes, opened at its beginning; raises `ValueError` as `open_npy`."""
         self.shape, is_fortran, self.dtype = _check_header(opened, size)
         self._opened, self._start, self._whole = opened, 0, None
-        if is_fortran and len(self.shape) > 1:
+        if is_fortran:
             opened.seek(0)
             self._whole = np.lib.format.read_array(opened, allow_pickle=False)
 
@@ -83,8 +83,7 @@ def headers(file: Path) -> dict[str, Header | ValueError]:
     In the place of what is no array, or one of Python objects, stands the error that says so.
 
     Raises:
-      OSError: for a file that cannot be opened.
-      ValueError: naming the file, for one that is damaged, or holds two arrays of one name.
+      ValueError: naming the file, for one that cannot be opened, is damaged, or holds two arrays of one name.
     """
     with reading(file):
         if file.suffix == ".npy":
@@ -116,12 +115,10 @@ def streams(file: Path, names: Iterable[str]) -> Iterator[dict[str, Stream]]:
 
 @contextlib.contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """Names the file in what is raised for one that is damaged."""
+    """Raises `ValueError` that names the file for whatever is raised within."""
     try:
         yield
-    except Exception as error:  # zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError …
-        if isinstance(error, OSError) and error.filename is not None:  # which says that it cannot be opened
-            raise
+    except Exception as error:  # OSError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError …
         raise ValueError(f"{file} cannot be read: {str(error) or type(error).__name__}") from error
 
 

@@ -16,7 +16,7 @@ def covariate(values: Shaped[np.ndarray, "..."]) -> Known:
     if values.dtype.kind == "f" or (values.dtype.kind == "i" and values.min() < 0):
         with np.errstate(over="ignore"):  # infinite numbers are refused where they are asked for
             return Variable("real"), values.astype(np.float32)
-    text = np.char.decode(values, errors="replace") if values.dtype.kind == "S" else values
+    text = np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
     levels, codes = np.unique(text, return_inverse=True)
     return Variable("category", (), tuple(map(str, levels.tolist()))), codes.astype(np.int32)
 

@@ -152,7 +152,7 @@ def is_sparse(path: Path) -> bool:
     """Returns whether an .npz file is one of `scipy.sparse.save_npz`; False for one that is damaged."""
     try:
         return {"format", "shape", "data"} <= set(headers(path))
-    except (OSError, ValueError):
+    except ValueError:
         return False
 
 
