@@ -261,6 +261,7 @@ def test_labels_tell_how_well_a_score_finds_abnormal_rows(applied, tmp_path):
     arguments = (f"--workdir={one.workdir}", f"--input={one.file}", f"--output={tmp_path / 's.npz'}", "--num_samples=5")
     printed = commands.call("score", *arguments, "--labels=label", "--abnormal=3")
     found, is_abnormal = np.load(tmp_path / "s.npz"), np.load(one.file)["label"] == 3
+    assert json.loads(printed.splitlines()[0]) == {"output": str(tmp_path / "s.npz"), "rows": 300}
     assert f"of {is_abnormal.sum()} abnormal rows among 300" in printed
     for name, sign in (("elbo", -1), ("log_evidence", -1), ("kl", 1)):
         area = evaluation.auroc(sign * found[name].astype(float), is_abnormal)
