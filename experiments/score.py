@@ -38,7 +38,9 @@ def main() -> None:
     def score(model: command.Model, keys: jax.Array, block: data.Block) -> Mapping[str, np.ndarray]:
         fields = _score(model, keys, block)
         for name in column:
-            is_abnormal = block.columns[name].as_texts().of_rows == _ABNORMAL.value
+            labels = block.columns[name].as_texts()
+            labels.refuse(~labels.seen, "is missing, and says neither normal nor abnormal")
+            is_abnormal = labels.of_rows == _ABNORMAL.value
             for of, values in {"": is_abnormal, **fields}.items():
                 kept.setdefault(of, []).append(values)
         return fields

@@ -269,6 +269,15 @@ def test_labels_tell_how_well_a_score_finds_abnormal_rows(applied, tmp_path):
         assert f"  {label:20} {area.value:.3f} ({area.low:.3f} to {area.high:.3f})" in printed.splitlines()
 
 
+def test_a_row_without_a_label_is_refused(applied, tmp_path):
+    one = applied["wine"]
+    lines = one.file.read_text().splitlines()
+    (tmp_path / "x.csv").write_text("\n".join([*lines[:3], lines[3].rpartition(",")[0] + ","]))
+    arguments = (f"--workdir={one.workdir}", f"--input={tmp_path / 'x.csv'}", f"--output={tmp_path / 's.npz'}")
+    with pytest.raises(UserError, match=r"row 2 \(line 4\), column 'maker': '' is missing, and says neither normal"):
+        commands.call("score", *arguments, "--num_samples=5", "--labels=maker")
+
+
 def test_the_likelihood_regret_is_added_if_asked_for(applied, tmp_path):
     one = applied["wine"]
     file = tmp_path / "few.csv"
