@@ -43,6 +43,12 @@ def test_a_split_without_a_folder_is_held_out_of_the_training_images(tmp_path):
     assert [len(getattr(dataset, split).examples) for split in SPLITS] == [14, 1, 15]
 
 
+def test_a_picture_may_have_a_name_that_is_not_in_utf8(tmp_path):
+    (save_folder(tmp_path, GREY[:1]) / "000.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    (source,) = folders.folder_sources(tmp_path, size=None, channels=None).values()
+    assert source.identity(np.arange(1)).startswith(b"\xff.png/")
+
+
 MIXED = {
     "a class beside": (
         ("train", "test", "cat"),

@@ -2,8 +2,10 @@
 
 import datetime
 import decimal
+import hashlib
 import itertools
 import re
+import struct
 
 import jax
 import numpy as np
@@ -38,6 +40,14 @@ COLUMNS = {
     "null": (pa.nulls(NUM_ROWS), "ignore"),
     "time": (pa.array([datetime.datetime(2020, 1, 1)] * NUM_ROWS), "ignore"),
     "list": (pa.array([[1, 2]] * NUM_ROWS), "ignore"),
+    "long texts": (pa.array(SITES, pa.large_string()), "category"),
+    "text views": (pa.array(SITES, pa.string_view()), "category"),
+    "decimal": (pa.array([decimal.Decimal(int(n)) / 4 - 1 for n in WHOLE]), "real"),
+    # Which float64 does not hold.
+    "large with holes": (
+        pa.array([None if i % 7 == 0 else int(n) * 2**55 + 1 for i, n in enumerate(WHOLE)]),
+        "positive",
+    ),
 }
 
 
@@ -67,18 +77,26 @@ def test_values_are_those_of_the_file(table):
     holes = np.arange(NUM_ROWS) % 7 == 0
     np.testing.assert_array_equal(of("int with holes").observed, ~holes)
     np.testing.assert_array_equal(of("int with holes").value, np.where(holes, 0, WHOLE))
-    assert table.missing == {name: 9 if name == "int with holes" else 0 for name in table.missing}
+    assert table.missing == {name: 9 * name.endswith("with holes") for name in table.missing}
+    np.testing.assert_array_equal(of("decimal").value, (WHOLE / 4 - 1).astype(np.float32))
+    np.testing.assert_array_equal(
+        of("large with holes").value, np.where(holes, 0, WHOLE * 2.0**55 + 1).astype(np.float32)
+    )
 
 
 def test_a_column_of_another_type_is_ignored_with_a_note_or_refused_where_it_is_asked_for(file, table):
     assert "column 'time' is ignored: its type is timestamp[us]" in table.notes
+    assert "column 'null' is ignored: it has no entries" in table.notes
     with pytest.raises(DataError, match=r"column 'list': its type is list<.*cannot be real"):
         tables.read_table(file, schema=schema.from_json({"list": "real"}))
 
 
-def test_numbers_may_be_categories_and_are_called_as_in_a_csv(tmp_path):
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.int64(), pa.string()])
+@pytest.mark.parametrize("last", [None, 2])
+def test_numbers_may_be_categories_and_are_called_as_in_a_csv(tmp_path, kind, last):
     """Whole numbers with holes are floats in pandas."""
-    parquet.write_table(pa.table({"x": REAL[:4], "c": [2.0, 10.0, None, 2.0]}), tmp_path / "c.parquet")
+    values = pa.array([2, 10, 2, last]).cast(kind)
+    parquet.write_table(pa.table({"x": REAL[:4], "c": values}), tmp_path / "c.parquet")
     column = tables.read_table(tmp_path / "c.parquet", schema=schema.from_json({"c": "category"})).columns[1]
     assert column.levels == ("2", "10")
 
@@ -87,10 +105,36 @@ def test_the_hash_of_a_row_depends_on_its_entries_alone(file, tmp_path):
     whole = tables.read_table(file, schema=None)
     some = [name for name in COLUMNS if name not in ("null", "time", "list", "constant", "number")]
     rows = np.r_[30:60, 3:10]
-    part = pa.table({name: COLUMNS[name][0] for name in some}).take(pa.array(rows))
-    parquet.write_table(part, tmp_path / "part.parquet")
+    columns = pa.table({name: COLUMNS[name][0] for name in some})
+    parquet.write_table(pa.concat_tables([columns[30:60], columns[3:10]]), tmp_path / "part.parquet")
     np.testing.assert_array_equal(tables.read_table(tmp_path / "part.parquet", schema=None).hashes, whole.hashes[rows])
     assert len(np.unique(whole.hashes)) == NUM_ROWS
+
+
+def test_the_hash_of_a_row_is_the_published_one_for_ever(tmp_path):
+    """By whole numbers of Python: of float64's bits, 0 for −0 and one NaN for what is missing, and of texts."""
+    columns = {"a": pa.array([-0.0, 1.5, None]), "b": pa.array([7, 1, 2], pa.int8()), "c": pa.array(["é", "NA", "x"])}
+    parquet.write_table(pa.table(columns), tmp_path / "x.parquet")
+
+    def mixed(y: int) -> int:
+        y = (y ^ y >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        y = (y ^ y >> 27) * 0x94D049BB133111EB % 2**64
+        return y ^ y >> 31
+
+    bits = lambda number: int.from_bytes(struct.pack(">d", number), "big")
+    of_text = lambda text: int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    rows = [(0, bits(7), of_text("é")), (bits(1.5), bits(1), of_text("")), (bits(np.nan), bits(2), of_text("x"))]
+    sums = [sum(mixed(h) * mixed((j + 1) * 0x9E3779B97F4A7C15 % 2**64) for j, h in enumerate(row)) for row in rows]
+    found = tables.read_table(tmp_path / "x.parquet", schema=schema.from_json({"c": "category"})).hashes
+    assert found.tolist() == [mixed(total % 2**64) for total in sums]
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(3 * 2 * 5, np.ndarray), (3 * 2 * 5 - 1, np.memmap)])
+def test_the_values_of_a_table_beyond_the_limit_are_in_a_file(tmp_path, limit, kind):
+    parquet.write_table(pa.table({"x": [0.5, 1.0, 2.0], "y": [3, 1, 9]}), tmp_path / "x.parquet")
+    values = tables.read_table(tmp_path / "x.parquet", schema=None, memory_limit=limit).values
+    assert {type(of) for of in values.values()} == {kind}
+    assert values["y"].tolist() == [3, 1, 9]
 
 
 def test_a_table_that_is_streamed_is_that_in_memory(file):
@@ -108,6 +152,21 @@ def test_blocks_hold_the_rows_in_order_whatever_the_row_groups(file):
     np.testing.assert_array_equal(np.concatenate([found["float"].of_rows for _, found in blocks]), REAL)
 
 
+def test_blocks_are_full_however_few_rows_a_batch_has(file, monkeypatch):
+    whole = parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        parquet.ParquetFile, "iter_batches", lambda of, batch_size, columns: whole(of, 3, None, columns)
+    )
+    blocks = parquet_files.ParquetRows(file).blocks(20, {"float": schema.Column("float", "real")})
+    assert [found["float"].num_rows for _, found in blocks] == [20, 20, 20]
+
+
+def test_booleans_with_a_hole_are_zeros_and_ones_to_the_model(tmp_path):
+    parquet.write_table(pa.table({"x": [True, False, None]}), tmp_path / "x.parquet")
+    found = data.open_rows(tmp_path / "x.parquet", Contents({"x": Variable("binary")}, masked=True)).read()["x"]
+    assert (found.value.tolist(), found.observed.tolist()) == ([1, 0, 0], [True, True, False])
+
+
 LARGE = 2**60
 # What names the rows is asked for as it is, in blocks of two rows.
 AS_THEY_ARE = {
@@ -122,7 +181,9 @@ AS_THEY_ARE = {
     "decimals": (pa.array([decimal.Decimal(10**30 + n) for n in range(3)]), [str(10**30 + n) for n in range(3)]),
     "dates": (pa.array([datetime.date(2020, 1, day) for day in (1, 2, 3)]), [f"2020-01-0{day}" for day in (1, 2, 3)]),
     "bytes": (pa.array(["ä".encode(), None, b"b"]), ["ä", "", "b"]),
+    "nothing": (pa.nulls(3), ["", "", ""]),
     "floats": (pa.array([0.5, -2.0, 1e300]), [0.5, -2.0, 1e300]),
+    "floats of 32 bits": (pa.array([0.1, 0.2, 0.3], pa.float32()), [np.float32(n).item() for n in (0.1, 0.2, 0.3)]),
 }
 
 
@@ -132,6 +193,7 @@ def test_what_names_the_rows_is_exact_and_of_one_type_in_all_blocks(tmp_path, ca
     parquet.write_table(pa.table({"x": [0.5, 1.0, 2.0], "id": values}), tmp_path / "x.parquet")
     blocks = list(data.open_rows(tmp_path / "x.parquet", Contents({"x": Variable("real")})).blocks(2))
     assert len({block.ids.dtype for block in blocks}) == 1
+    assert blocks[0].ids.dtype in (object, values.to_numpy(zero_copy_only=False).dtype)
     assert list(itertools.chain(*(block.ids.tolist() for block in blocks))) == exact
 
 
@@ -149,6 +211,20 @@ def test_a_text_that_is_not_in_utf8_is_refused_by_the_file(tmp_path):
     parquet.write_table(pa.table({"y": pa.Array.from_buffers(pa.string(), 3, buffers)}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"x\.parquet cannot be read as a Parquet file: 'utf-8' codec"):
         tables.read_table(tmp_path / "x.parquet", schema=None)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pa.Table.from_arrays([pa.array([1])] * 3, ["a", "b", "a"]), "two columns are called 'a'; rename"),
+        (pa.table({"x": REAL[:0]}), "holds no rows"),
+    ],
+)
+def test_a_file_without_rows_or_with_two_columns_of_a_name_is_refused(tmp_path, table, message):
+    parquet.write_table(table, tmp_path / "x.parquet")
+    for read in (parquet_files.WholeParquet, parquet_files.ParquetRows):
+        with pytest.raises(DataError, match=rf"x\.parquet:? {message}"):
+            read(tmp_path / "x.parquet")
 
 
 def test_a_column_of_more_rows_than_the_file_says_is_refused(tmp_path):

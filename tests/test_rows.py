@@ -56,6 +56,19 @@ def test_rows_of_a_table_come_in_order_by_the_names_of_the_columns(tmp_path, suf
     assert list(itertools.chain(*(block.ids for block in blocks))) == IDS
     assert list(itertools.chain(*(block.columns["unknown"].of_rows for block in blocks))) == SITES
     assert rows.number == (None if suffix == ".csv" else NUM_ROWS)
+    assert (rows.unused(), rows.unused(["unknown"])) == (["unknown"], [])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_a_table_may_have_one_row(tmp_path, suffix):
+    file = write(tmp_path / f"rows{suffix}", {name: values[:1] for name, values in COLUMNS.items()})
+    assert data.open_rows(file, TABLE).read()["number"].tolist() == NUMBERS[:1].tolist()
+
+
+def test_ids_in_a_csv_file_are_its_texts(tmp_path):
+    ids = ["007", "1e3", "1_0", "nan", "", "-0", "1.50", "\u00e4", "2", "3"]
+    (block,) = data.open_rows(write(tmp_path / "rows.csv", COLUMNS | {"id": ids}), TABLE).blocks(100)
+    assert block.ids.tolist() == ids
 
 
 @pytest.mark.parametrize(
@@ -107,6 +120,12 @@ def test_an_array_is_read_from_every_kind_of_file(tmp_path, form):
     assert rows.id_name == ("id" if form == "npz" else None)
 
 
+def test_counts_are_whole_numbers_of_32_bits(tmp_path):
+    np.save(tmp_path / "x.npy", NUMBERS.astype(np.float64))
+    found = data.open_rows(tmp_path / "x.npy", Contents(Variable("count", ()))).read()
+    np.testing.assert_array_equal(found, NUMBERS.astype(np.int32), strict=True)
+
+
 @pytest.mark.parametrize("form", ["npy", "npz"])
 def test_an_array_that_is_stored_row_by_row_is_never_read_as_a_whole(tmp_path, form, monkeypatch):
     rows = data.open_rows(array_file(tmp_path, form), REAL)
@@ -139,6 +158,17 @@ def test_pictures_are_numbers_from_0_to_1_however_they_are_stored(tmp_path, way)
     np.testing.assert_array_equal(found, expected)
 
 
+def test_pictures_may_be_the_columns_of_a_table(tmp_path):
+    grey = (PICTURES / 255).astype(np.float32)
+    file = write(tmp_path / "x.csv", {f"x_{n}": of.tolist() for n, of in enumerate(grey.reshape(NUM_ROWS, -1).T)})
+    np.testing.assert_array_equal(data.open_rows(file, GREY).read(), grey)
+
+
+def test_a_picture_has_the_channels_of_the_models(tmp_path):
+    Image.fromarray(np.repeat(PICTURES[0], 3, axis=2)).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(data.open_rows(tmp_path / "x.png", GREY).read(), PICTURES[:1] / np.float32(255))
+
+
 def test_a_folder_of_pictures_and_one_picture_are_named_by_their_files(tmp_path):
     for number, picture in enumerate(PICTURES):
         folder = tmp_path / ("b" if number % 2 else "a")
@@ -147,6 +177,7 @@ def test_a_folder_of_pictures_and_one_picture_are_named_by_their_files(tmp_path)
     rows = data.open_rows(tmp_path, GREY)
     (block,) = rows.blocks(100, ["label"])
     order = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]
+    assert [len(block.examples) for block in rows.blocks(4)] == [4, 4, 2]
     assert block.ids.tolist() == [f"{'b' if number % 2 else 'a'}/{number}.png" for number in order]
     assert block.columns["label"].of_rows.tolist() == ["a"] * 5 + ["b"] * 5
     np.testing.assert_array_equal(block.examples, PICTURES[order] / np.float32(255))
@@ -159,6 +190,12 @@ def test_pictures_are_made_to_the_size_of_the_models(tmp_path):
     np.save(tmp_path / "x.npy", np.repeat(large, 3, axis=3))
     rows = data.open_rows(tmp_path / "x.npy", GREY, image_size=(4, 5), channels=1)
     assert rows.read().shape == PICTURES.shape
+
+
+def test_pictures_of_floats_are_not_made_to_another_size(tmp_path):
+    np.save(tmp_path / "x.npy", PICTURES[:, :2] / 255)
+    with pytest.raises(DataError, match=r"examples of shape \[2, 5, 1\], and the model's are of shape \[4, 5, 1\]"):
+        data.open_rows(tmp_path / "x.npy", GREY, image_size=(4, 5)).read()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
@@ -186,6 +223,13 @@ def test_what_is_given_stands_beside_x_and_a_label_by_any_of_its_names(tmp_path)
     np.testing.assert_array_equal(c["dose"], AGES)
 
 
+def test_what_is_given_has_no_hole_where_x_may_have_some(tmp_path):
+    contents = Contents({"age": Variable("real")}, {"number": Variable("count")}, masked=True)
+    file = write(tmp_path / "x.csv", COLUMNS | {"number": ["1"] * 9 + ["NA"]})
+    with pytest.raises(DataError, match=r"row 9 .*column 'number': 'NA' is a missing entry, and a condition must"):
+        data.open_rows(file, contents).read()
+
+
 def a_table(change: dict) -> dict:
     return {name: of for name, of in (COLUMNS | change).items() if of is not None}
 
@@ -205,7 +249,7 @@ def test_a_row_that_is_not_like_the_models_is_refused_by_its_number(tmp_path, ca
     columns, message = BAD_TABLES[case]
     file = write(tmp_path / f"rows{suffix}", columns)
     with pytest.raises(DataError, match=rf"rows\{suffix}.*{message}") as caught:
-        data.open_rows(file, TABLE).read()
+        list(data.open_rows(file, TABLE).blocks(4))
     assert "\n" not in str(caught.value)
 
 
@@ -239,6 +283,28 @@ def test_an_array_that_is_not_like_the_models_is_refused(tmp_path, case):
     np.save(tmp_path / "x.npy", values)
     with pytest.raises(DataError, match=rf"x\.npy.*{message}"):
         list(data.open_rows(tmp_path / "x.npy", contents).blocks(4))
+
+
+@pytest.mark.parametrize("values", [VECTORS[:, :, :2], PICTURES[:, :2, :, 0]])
+def test_another_shape_is_refused_before_a_row_is_read(tmp_path, values):
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(DataError, match="holds examples of shape"):
+        data.open_rows(tmp_path / "x.npy", GREY if values.dtype == np.uint8 else REAL)
+
+
+def test_a_column_that_the_file_lacks_is_refused_when_it_is_asked_for(tmp_path):
+    np.save(tmp_path / "x.npy", VECTORS)
+    file = write(tmp_path / "x.csv", COLUMNS)
+    with pytest.raises(DataError, match=r"x\.npy lacks the column 'label'\. It has: none"):
+        data.open_rows(tmp_path / "x.npy", REAL).blocks(4, ["label"])
+    with pytest.raises(DataError, match=r"lacks the column 'nam'\. Did you mean 'name'\? It has: name, site, age"):
+        data.open_rows(file, TABLE, id_name="nam")
+
+
+def test_a_count_in_a_column_of_an_array_is_refused_by_its_column(tmp_path):
+    file = write(tmp_path / "x.csv", {"x_0": ["1", "2"], "x_1": ["3", "0.5"]})
+    with pytest.raises(DataError, match=r"row 1 .*column 'x_1': 0\.5 is no count"):
+        data.open_rows(file, Contents(Variable("count", (2,)))).read()
 
 
 def test_a_table_for_a_model_of_arrays_is_refused_with_the_names_of_its_columns(tmp_path):
@@ -326,20 +392,36 @@ def test_a_number_that_float64_does_not_hold_is_refused_by_its_row(tmp_path):
         data.open_rows(write(tmp_path / "x.npz", COLUMNS | {"age": ages}), TABLE).read()
 
 
-def test_only_what_a_missing_entry_is_called_in_training_is_one(tmp_path):
-    file = write(tmp_path / "x.csv", a_table({"age": ["1.5"] * 9 + ["-nan"]}))
-    with pytest.raises(DataError, match=r"row 9 .*'-nan' is no number"):
+@pytest.mark.parametrize("text", ["-nan", "1_0"])
+def test_only_what_is_a_number_in_training_is_one(tmp_path, text):
+    file = write(tmp_path / "x.csv", a_table({"age": ["1.5"] * 9 + [text]}))
+    with pytest.raises(DataError, match=rf"row 9 .*'{text}' is no number"):
         data.open_rows(file, TABLE._replace(masked=True)).read()
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("no.csv", "no.csv does not exist"), ("x.txt", "x.txt is of the kind .txt, .* no pictures; give an .npy")],
+    [
+        ("no.csv", "no.csv does not exist"),
+        ("x.txt", "x.txt is of the kind .txt, .* no pictures; give an .npy"),
+        ("", "is a folder, and the model's examples are no pictures; give an .npy"),
+    ],
 )
 def test_other_paths_are_refused(tmp_path, name, message):
     (tmp_path / "x.txt").write_text(json.dumps([1]))
     with pytest.raises((DataError, FileNotFoundError), match=message):
         data.open_rows(tmp_path / name, REAL)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"holds no image files \(.*\.png"):
+        data.open_rows(tmp_path, GREY)
+
+
+def test_a_layer_is_of_an_h5ad_file(tmp_path):
+    np.save(tmp_path / "x.npy", VECTORS)
+    with pytest.raises(ValueError, match=r"a layer is one of an \.h5ad file, got 'counts' for .*x\.npy"):
+        data.open_rows(tmp_path / "x.npy", REAL, layer="counts")
 
 
 def test_arrays_beside_the_examples_that_are_no_columns_are_passed_over(tmp_path):

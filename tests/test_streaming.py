@@ -137,11 +137,13 @@ class Pairs:
         self.examples = (columns if table else Masked(values, observed), {"dose": np.arange(count) / 8})
         x = dict.fromkeys("abc", data.Variable("real")) if table else data.Variable("real", (3,))
         self.contents = data.Contents(x, {"dose": data.Variable("real")}, masked=True)
+        self.asked: list[list[int]] = []
 
     def __len__(self) -> int:
         return len(self.examples[1]["dose"])
 
     def read(self, rows: np.ndarray):
+        self.asked.append(rows.tolist())
         return jax.tree.map(lambda leaf: leaf[rows], self.examples), rows.astype(np.int32)
 
 
@@ -154,6 +156,16 @@ def test_streamed_pairs_with_missing_entries_are_indexed_like_those_in_memory(ta
     assert jax.tree.structure(train.examples) == given["train"].contents.structure()
     exact = jax.tree.map(lambda leaf: leaf[INDICES[name]], given["train"].examples)
     jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[INDICES[name]], train.examples), exact)
+
+
+def test_the_arrays_of_a_batch_are_read_once():
+    given = {split: Pairs(count, table=True) for split, count in (("train", NUM), ("validation", 9), ("test", 9))}
+    train = assemble("pairs", given, held_out=0.1, memory_limit=1000).train
+    batches = [np.array([3, 1]), np.array([3, 1]), np.array([1, 3])]
+    before = len(given["train"].asked)
+    for batch in batches:
+        train.rows(batch)
+    assert given["train"].asked[before:] == [[3, 1], [1, 3]]
 
 
 def test_nothing_is_read_but_what_is_asked_for():

@@ -70,6 +70,16 @@ def test_a_table_has_one_id_and_further_ones_are_ignored(tmp_path):
     assert [column.kind for column in read(tmp_path, columns, {"m": "id"}).columns] == ["ignore", "real", "id"]
 
 
+def test_a_table_may_have_an_id_a_label_and_a_condition(tmp_path):
+    columns = {"x": X[:3], "n": list("abc"), "y": list("aba"), "c": ["0.5", "1", "2"]}
+    table = read(tmp_path, columns, {"n": "id", "y": "label", "c": "condition"})
+    assert [column.kind for column in table.columns] == ["real", "id", "label", "real"]
+
+
+def test_marks_within_the_names_of_columns_separate_nothing(tmp_path):
+    assert [column.name for column in read(tmp_path, {"x;y": X[:3], "z|w": X[3:6]}).columns] == ["x;y", "z|w"]
+
+
 def test_what_a_schema_ignores_is_not_noted(tmp_path):
     assert read(tmp_path, {"x": X[:3], "odd": ["1", "2", "3"]}, {"odd": "ignore"}).notes == []
 
@@ -202,10 +212,19 @@ def test_a_level_that_no_training_row_has_is_refused(tmp_path, case):
         ("a b a b NA", "category"),
         ("0 0 0 0 1", "binary"),
         ("3 0 3 2 1", "count"),
+        ("3 0 3 2 1", {"kind": "count", "condition": True}),
         ("a b a b c", "label"),
         ("a b a b c", "ignore"),
     ],
-    ids=["listed levels", "a hole", "a modelled binary column", "a count", "a label", "what is ignored"],
+    ids=[
+        "listed levels",
+        "a hole",
+        "a modelled binary column",
+        "a count",
+        "a condition of counts",
+        "a label",
+        "what is ignored",
+    ],
 )
 def test_nothing_else_need_be_in_a_training_row(tmp_path, texts, kind):
     table = read(tmp_path, {"x": X[:5], "y": texts.split()}, {"y": kind})

@@ -128,7 +128,7 @@ def numbers_of_texts(path: Any, name: str, texts: Sequence[str], where: Callable
     except ValueError:
         return of_texts(path, name, texts, where)
     # To Python, numbers may hold underscores, and "-nan" is one.
-    if np.isnan(values).any() or any(map("_".__contains__, texts)):
+    if np.isnan(values).any() or "_" in "".join(texts):
         return of_texts(path, name, texts, where)
     return of_numbers(path, name, values, where)
 

@@ -37,8 +37,6 @@ def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | 
       ValueError: naming what cannot be read, is no picture, is reached in two ways, or lies beside splits.
     """
     found = _files(path)
-    if not found:
-        raise DataError(f"data.path {path} holds no image files ({', '.join(_readable())})")
     roots = _split_folders(path, [file for file, _ in found])
     pictures: dict[tuple[int, int], _Picture] = {}
     for file, identity in found:
@@ -56,7 +54,7 @@ def folder_sources(path: Path, *, size: tuple[int, int] | None, channels: int | 
     for split in sorted(roots, key="train".__ne__):  # training images first: the others must be like them
         own = [picture for picture in pictures.values() if picture.split == split]
         if not own:
-            raise DataError(f"data.path {path}: {roots[split].name} holds no image files")
+            raise DataError(f"data.path {path}: {roots[split]} holds no image files ({', '.join(_readable())})")
         labels = [names.index(picture.class_name) for picture in own if picture.class_name is not None]
         sources[split] = _Pictures(
             roots[split],

@@ -66,7 +66,7 @@ class ParquetRows:
         whole = [name for name in exact if _is_whole(self._file.schema_arrow.field(name).type)]
         with _reading(self._path):
             # All blocks have a column in one type; the metadata of a damaged file would end the process.
-            batches = self._file.iter_batches(batch_size=size, columns=whole) if whole else ()
+            batches = self._file.iter_batches(batch_size=size, columns=whole)
             with_nulls = {name for batch in batches for name in whole if batch.column(name).null_count}
         start, waiting = 0, None
         batches = self._file.iter_batches(batch_size=size, columns=list(columns))
@@ -75,7 +75,7 @@ class ParquetRows:
                 batch = next(batches, None)
                 parts = [] if batch is None else [pa.Table.from_batches([batch])]
                 waiting = pa.concat_tables([*([] if waiting is None else [waiting]), *parts])
-            # The batches of a file end where its row groups do.
+            # A batch of a file may be smaller, and ends where a row group does in some versions of pyarrow.
             while len(waiting) >= size or (batch is None and len(waiting)):
                 block, waiting = waiting.slice(0, size), waiting.slice(size)
                 where = lambda row, start=start: f"{self._path}, row {start + row}"
@@ -113,8 +113,6 @@ def _reading(path: str | Path) -> Iterator[None]:
 
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} cannot be read as a Parquet file: {str(error).splitlines()[0]}") from error
 
@@ -123,7 +121,6 @@ def _is_whole(kind: Any) -> bool:
     """Returns whether numbers of this type have no NaN for a null."""
     import pyarrow as pa
 
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return pa.types.is_integer(kind) or pa.types.is_boolean(kind)
 
 
@@ -134,7 +131,7 @@ def _exact(values: Any, has_nulls: bool) -> Any:
     if _is_whole(values.type):
         texts = (None if value is None else str(value) for value in values.to_pylist())
         return pa.array(texts, pa.string()) if has_nulls else values
-    if pa.types.is_floating(values.type) or pa.types.is_null(values.type):
+    if pa.types.is_floating(values.type):
         return values
     try:
         return values.cast(pa.string())

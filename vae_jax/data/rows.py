@@ -147,7 +147,7 @@ def _open(
     if not contents.is_picture:
         what = "a folder" if path.is_dir() else f"of the kind {path.suffix or 'of no suffix'}"
         raise DataError(f"{path} is {what}, and the model's examples are no pictures; {_KINDS}")
-    return PictureRows(path, size=size, channels=channels or contents.event_shape[-1])
+    return PictureRows(path, size=size, channels=contents.event_shape[-1])
 
 
 _KINDS = "give an .npy, .npz, .csv, .parquet or .h5ad file"
@@ -245,7 +245,7 @@ class Rows:
         if name == "picture":
             values = self._as_pictures(values)
         self._check_shape(values.shape[1:])
-        missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+        missing = np.isnan(values)
         if missing.any() and not self.contents.masked:
             row, *place = np.argwhere(missing)[0].tolist()
             raise DataError(f"{self._path}, row {rows[row]}, {place}: NaN {_NO_HOLES}")
@@ -262,10 +262,10 @@ class Rows:
         if values.dtype.kind == "f":
             return values
         if self._white > 255:
-            return values.astype(np.float32) / np.float32(self._white)
+            return values / np.float32(self._white)
         pictures = values.astype(np.uint8) * np.uint8(255 // self._white)
         size, channels = self._fitted
-        return fit_all(pictures, size=size, channels=channels).astype(np.float32) / np.float32(255)
+        return fit_all(pictures, size=size, channels=channels) / np.float32(255)
 
     def _masked(self, values: np.ndarray, seen: np.ndarray) -> Any:
         return Masked(values, seen) if self.contents.masked else values

@@ -150,11 +150,10 @@ def read_table(
 
 
 def _in_file(values: np.ndarray) -> np.ndarray:
-    """Returns the same array in a temporary file, which the system deletes with it."""
+    """Returns the same array [n] in a temporary file, which the system deletes with it."""
     with tempfile.TemporaryFile() as file:
         values.tofile(file)
-        file.flush()
-        return np.memmap(file, values.dtype, "r", shape=values.shape)
+        return np.memmap(file, values.dtype, "r")
 
 
 def open_table(path: str | Path) -> TableFile:
