@@ -41,6 +41,7 @@ BAD_ENTRIES = {
         of("real"),
         r"column 'y': float32 changes .* subtract .* 1700000001",
     ),
+    "time stamps of an hour": ("1.7e9 1700001800 1700003600", of("real"), r"column 'y': float32 changes .* subtract"),
     "a constant condition": ("2 2 2", {"y": "condition"}, r"column 'y': every entry is '2', so that it is no con"),
 }
 

@@ -99,6 +99,10 @@ def test_numbers_may_be_categories_and_are_called_as_in_a_csv(tmp_path, kind, la
     parquet.write_table(pa.table({"x": REAL[:4], "c": values}), tmp_path / "c.parquet")
     column = tables.read_table(tmp_path / "c.parquet", schema=schema.from_json({"c": "category"})).columns[1]
     assert column.levels == ("2", "10")
+    described = {"c": {"kind": "category", "levels": ["10", "2"]}}
+    value = tables.read_table(tmp_path / "c.parquet", schema=schema.from_json(described)).values["c"]
+    codes = value.value if isinstance(value, Masked) else value
+    assert codes.tolist() == [1, 0, 1, 0 if last is None else 1]
 
 
 def test_the_hash_of_a_row_depends_on_its_entries_alone(file, tmp_path):

@@ -301,6 +301,12 @@ def test_a_column_that_the_file_lacks_is_refused_when_it_is_asked_for(tmp_path):
         data.open_rows(file, TABLE, id_name="nam")
 
 
+def test_what_is_neither_zero_nor_one_is_refused_by_its_row(tmp_path):
+    file = write(tmp_path / "x.csv", {"x": ["0", "1", "2"]})
+    with pytest.raises(DataError, match=r"row 2 .*column 'x': '2' is neither 0 nor 1"):
+        data.open_rows(file, Contents({"x": Variable("binary")})).read()
+
+
 def test_a_count_in_a_column_of_an_array_is_refused_by_its_column(tmp_path):
     file = write(tmp_path / "x.csv", {"x_0": ["1", "2"], "x_1": ["3", "0.5"]})
     with pytest.raises(DataError, match=r"row 1 .*column 'x_1': 0\.5 is no count"):

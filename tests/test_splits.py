@@ -1,5 +1,7 @@
 """Which examples are held out: a function of each example, and what a data set's fingerprint tells."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -35,9 +37,10 @@ def test_the_hash_of_a_row_is_the_published_one_for_ever():
 
 def test_the_hash_of_a_name_is_the_same_for_ever():
     """In whatever form of Unicode a system keeps it."""
-    (first, second, third) = splits.name_hashes(["a/000.png", "caf\u00e9.png", "cafe\u0301.png"])
+    first, second, third, fourth = splits.name_hashes(["a/000.png", "caf\u00e9.png", "cafe\u0301.png", "\udcff.png"])
     assert first == 6317686246462544062
     assert second == third
+    assert fourth == int.from_bytes(hashlib.sha256(b"\xff.png").digest()[:8], "big")
 
 
 @pytest.mark.parametrize("dtype", ["<i4", ">i4", "float32", ">f8", "int64"])
@@ -69,6 +72,29 @@ def test_a_fraction_of_the_hashes_lies_below_it(name, fraction):
     hashes = (splits.name_hashes if name == "names" else splits.row_hashes)(ROWS[name])
     found = np.mean(hashes.astype(np.float64) / 2**64 < fraction)
     assert abs(found - fraction) < 4 * np.sqrt(fraction * (1 - fraction) / len(hashes))
+
+
+SPLIT = {
+    "by the edges": (
+        [0, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1],
+        {"test": [0, 1], "validation": [2, 3], "train": [4, 5]},
+    ),
+    "an empty one takes the next": ([2**63, 2**64 - 1, 2**63], {"test": [0, 2], "validation": [1], "train": []}),
+    "an empty one takes an edge": ([2**62, 2**63, 2**64 - 1], {"test": [0], "validation": [1], "train": [2]}),
+    "nothing is left": ([1, 1, 1], {"test": [0, 1, 2], "validation": [], "train": []}),
+}
+
+
+@pytest.mark.parametrize("case", SPLIT)
+def test_a_quarter_of_the_range_of_hashes_is_each_held_out_split(case):
+    hashes, exact = SPLIT[case]
+    found = splits.by_hash(np.array(hashes, np.uint64), 0.25, ("test", "validation"))
+    exact = exact if all(exact.values()) else None
+    assert (found and {split: rows.tolist() for split, rows in found.items()}) == exact
+
+
+def test_a_number_that_float32_does_not_hold_has_the_hash_of_infinity():
+    np.testing.assert_array_equal(splits.row_hashes(np.array([[1e300]])), splits.row_hashes(np.array([[np.inf]])))
 
 
 @pytest.mark.parametrize("number", [4, 8, 20, 300])

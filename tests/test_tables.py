@@ -96,6 +96,13 @@ VALUES = {
     "categories": ("category", "b c a", [1, 2, 0], np.int32),
     "numbered categories": ("category", "10 9 -1", [2, 1, 0], np.int32),
     "categories that are no numbers for their signs": ("category", "+-10 9 --1", [0, 2, 1], np.int32),
+    "categories zero and one": ("category", "1 0 1", [1, 0, 1], np.int32),
+    "all that float32 holds": (
+        "positive",
+        "1.1754943508222875e-38 1 3.4028234663852886e38",
+        [1.1754943508222875e-38, 1, 3.4028234663852886e38],
+        np.float32,
+    ),
     "categories in the order given": ({"kind": "category", "levels": ["c", "b", "d"]}, "b c b", [1, 0, 1], np.int32),
     "levels by value": ("ordinal", "10 9 1", [2, 1, 0], np.int32),
     "levels in the order given": ({"kind": "ordinal", "levels": ["low", "m", "up"]}, "m up low", [1, 2, 0], np.int32),

@@ -40,8 +40,6 @@ def encode(column: Column, entries: Entries) -> tuple[Column, Shaped[np.ndarray,
       DataError: as `convert`, and for a column that its kind cannot model.
     """
     entries = _with_texts(column, entries)
-    if column.condition or column.kind == "label":
-        _check_known(column, entries)
     if not entries.seen.any():
         reason = entries.unreadable or "it has no entries"
         raise entries.error(f"{reason}, so that it cannot be {column.kind}; ignore it")
@@ -63,18 +61,14 @@ def convert(column: Column, entries: Entries) -> Shaped[np.ndarray, " n"]:
     """
     entries = _with_texts(column, entries)
     if column.condition or column.kind == "label":
-        _check_known(column, entries)
+        what = "condition" if column.condition else "label"
+        entries.refuse(~entries.seen, f"is a missing entry, and a {what} must have none: fill it, or leave the row out")
     numbers = _numbers(column, entries)
     return np.where(entries.seen, numbers, np.zeros_like(numbers))[entries.codes]
 
 
 def _with_texts(column: Column, entries: Entries) -> Entries:
     return entries.as_texts(column.levels) if column.levels else entries
-
-
-def _check_known(column: Column, entries: Entries) -> None:
-    what = "condition" if column.condition else "label"
-    entries.refuse(~entries.seen, f"is a missing entry, and a {what} must have none: fill it, or leave the row out")
 
 
 def _numbers(column: Column, entries: Entries) -> np.ndarray:
