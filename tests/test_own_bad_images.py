@@ -90,7 +90,7 @@ BAD_FILES = {
     "empty.npz": (lambda p: written(p, b""), "cannot be read"),
     "truncated.npy": (lambda p: written(p, npy_bytes(GREY)[:-1]), "cannot be read"),
     "header.npy": (lambda p: written(p, npy_bytes(GREY)[:40]), "cannot be read"),
-    "truncated.npz": (lambda p: written(save_npz(p, x=GREY), p.read_bytes()[:-30]), "cannot be read"),
+    "truncated.npz": (lambda p: written(save_npz(p, x=GREY), p.read_bytes()[:-30]), "is no whole .npz file"),
     "bits.npz": (npz_of_broken_bits, "cannot be read"),
     "method.npz": (npz_of_a_method_unknown, "cannot be read"),
     "compression.npz": (npz_of_broken_compression, "cannot be read"),

@@ -174,7 +174,7 @@ def _header(file: Any) -> Header:
     try:
         header = Header(*_HEADERS[version](file))
     except Exception as error:  # of what is parsed as Python, tokenize.TokenError for one
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason, *_ = str(error).split("\n")
         raise ValueError(f"its header cannot be read: {reason}") from error
     if header.dtype.hasobject:
         raise ValueError(
