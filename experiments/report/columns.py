@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vae_jax import data, evaluation, figures
 from vae_jax.distributions import Masked
+from vae_jax.evaluation.expectations import expected
 
 from ..run import build
 
@@ -48,16 +49,16 @@ def column_fits(experiment: build.Experiment, params: Any, keys: jax.Array, exam
 
         def draw(key: jax.Array) -> tuple[Any, Any]:
             p = at.decode(params, q.sample(key))
-            return p.log_probs(x), {name: _expected(part) for name, part in p.parts.items()}
+            return p.log_probs(x), {name: expected(part) for name, part in p.parts.items()}
 
         return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), jax.vmap(draw)(jax.random.split(key, _DRAWS)))
 
-    log_probs, expected = jax.jit(jax.vmap(one))(keys, examples)
+    log_probs, means = jax.jit(jax.vmap(one))(keys, examples)
     x = jax.vmap(lambda example: vae.at(example)[0])(examples)
     fits = {}
     for name, variable in contents.x.items():
         value, observed = _parts(x[name])
-        found = np.asarray(expected[name], np.float64)
+        found = np.asarray(means[name], np.float64)
         is_class = variable.kind in ("binary", "category", "ordinal")
         best = np.rint(found) if variable.kind == "binary" else found.argmax(-1) if is_class else found
         error = (value != best).astype(float) if is_class else value - best
@@ -102,11 +103,6 @@ def _columns(x: Any, contents: data.Contents) -> dict[str, Any]:
     flat, seen = value.reshape(len(value), -1), observed.reshape(len(value), -1)
     places = data.spread_rows(flat.shape[1], _MOST_DRAWN)
     return {f"x{place}": Masked(flat[:, place], seen[:, place]) for place in places.tolist()}
-
-
-def _expected(part: Any) -> Any:
-    """The probabilities of classes, and the mean of numbers."""
-    return part.probs if hasattr(part, "probs") else part.mean
 
 
 def _parts(x: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from vae_jax.evaluation.expectations import stated
+
 _DRAWS = 32
 
 
@@ -18,11 +20,8 @@ def mean(distribution: Any, key: Key[Array, ""]) -> Any:
 
 
 def knows_mean(distribution: Any) -> bool:
-    """Returns whether a distribution has a `mean`; NumPyro's flows have one that raises."""
-    try:
-        return distribution.mean is not None
-    except (AttributeError, NotImplementedError):
-        return False
+    """Returns whether a distribution states a mean."""
+    return stated(distribution, "mean") is not None
 
 
 def name(distribution: Any, of: str) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,41 +17,12 @@ from .dataset import DataError
 from .entries import Entries
 from .images import fit_all
 from .kinds import Kind, check_legal
-from .matrix_sources import is_sparse
+from .row_files import KINDS, RowFile, open_file
 from .schema import Column, from_json
 
 _ID_NAMES = ("id", "ids")
 _READ_AT_ONCE = 2**14
 _NO_HOLES = "is a missing entry, and the model was trained without any: fill it, or train with data.missing above 0"
-
-
-@runtime_checkable
-class RowFile(Protocol):
-    """A file whose rows are read some at a time, in order.
-
-    Attributes:
-      names: of its columns.
-      array_shape: of one example's array; None where there are columns alone.
-      number: of its rows; None where only reading all of it would tell.
-      id_name: the column that names the rows; None where the file does not say.
-    """
-
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def array_shape(self) -> tuple[int, ...] | None: ...
-    @property
-    def number(self) -> int | None: ...
-    @property
-    def id_name(self) -> str | None: ...
-
-    def white(self) -> int:
-        """Returns what stands for white in pictures: 1, 255 or 65535."""
-        ...
-
-    def blocks(self, size: int, columns: Mapping[str, Column]) -> Iterator[tuple[Any, dict[str, Entries]]]:
-        """Yields the array and the entries of these columns for each `size` rows; the last ones may be fewer."""
-        ...
 
 
 class Block(NamedTuple):
@@ -107,50 +78,11 @@ def open_rows(
     if layer is not None and path.suffix != ".h5ad":
         raise ValueError(f"a layer is one of an .h5ad file, got {layer!r} for {path}")
     size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
-    file = _open(path, contents, layer, size, channels, element_names)
+    file = open_file(path, contents, layer, size, channels, element_names)
     of_schema = [name for name, column in from_json(schema or {}).items() if column.kind == "id"]
     known = [name for name in (file.id_name, *of_schema, *_ID_NAMES) if name in file.names]
     own = [name for name in known if name not in contents.variables()]
     return Rows(path, file, contents, id_name or next(iter(own), None), (size, channels), element_names)
-
-
-def _open(
-    path: Path,
-    contents: Contents,
-    layer: str | None,
-    size: tuple[int, int] | None,
-    channels: int | None,
-    element_names: Sequence[str] | None,
-) -> RowFile:
-    if path.suffix == ".h5ad":
-        from .matrix_rows import AnnotatedRows
-
-        return AnnotatedRows(path, layer, element_names)
-    if path.suffix == ".npz" and is_sparse(path):
-        from .matrix_rows import SparseRows
-
-        return SparseRows(path)
-    if path.suffix in (".npy", ".npz"):
-        from .array_rows import ArrayRows
-
-        return ArrayRows(path)
-    if path.suffix == ".csv":
-        from .csv_files import CsvRows
-
-        return CsvRows(path)
-    if path.suffix == ".parquet":
-        from .parquet_files import ParquetRows
-
-        return ParquetRows(path)
-    from .folders import PictureRows
-
-    if not contents.is_picture:
-        what = "a folder" if path.is_dir() else f"of the kind {path.suffix or 'of no suffix'}"
-        raise DataError(f"{path} is {what}, and the model's examples are no pictures; {_KINDS}")
-    return PictureRows(path, size=size, channels=contents.event_shape[-1])
-
-
-_KINDS = "give an .npy, .npz, .csv, .parquet or .h5ad file"
 
 
 class Rows:
@@ -180,7 +112,7 @@ class Rows:
         self._columns = {} if self._is_array else _columns_of_x(contents)
         absent = [name for name in self._columns if name not in file.names]
         if absent and file.array_shape is not None:
-            raise DataError(f"{path} holds an array, and the model's examples are a table; {_KINDS} with its columns")
+            raise DataError(f"{path} holds an array, and the model's examples are a table; {KINDS} with its columns")
         if absent and isinstance(contents.x, Variable):
             raise DataError(
                 f"{path} is a table, and the model's examples are an array {_sizes(contents.x.shape)}: give an .npy or "
