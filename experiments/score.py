@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from vae_jax import data, evaluation
+from vae_jax import data, evaluation, parallel
 
 from .apply import command
 from .command import entry
@@ -55,9 +55,8 @@ def _score(model: command.Model, keys: jax.Array, block: data.Block) -> dict[str
     found = evaluation.score(model.params, keys, block.examples, **options)
     fields = {name: np.asarray(values) for name, values in found._asdict().items()}
     if _REGRET.value:
-        regret = evaluation.likelihood_regret(
-            model.params, jax.random.clone(keys), block.examples, vae=model.vae, num_steps=_REGRET_STEPS.value
-        )
+        options = {"vae": model.vae, "num_steps": _REGRET_STEPS.value, "mesh": parallel.local_mesh()}
+        regret = evaluation.likelihood_regret(model.params, jax.random.clone(keys), block.examples, **options)
         fields["likelihood_regret"] = np.asarray(regret.value)
         fields["likelihood_regret_standard_error"] = np.asarray(regret.standard_error)
     return fields

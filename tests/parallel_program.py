@@ -4,9 +4,13 @@ In one process, or in several that the environment describes. Writes an .npz: fo
 and the metrics of every step, and what the tests need beside.
 """
 
+import dataclasses
+import math
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +19,9 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tests.jaxpr_equations import products
 from vae_jax import VAE, cluster, data, evaluation, losses, parallel, training
-from vae_jax.distributions import Bernoulli, DiagonalNormal, standard_normal
+from vae_jax.distributions import Bernoulli, DiagonalNormal, MultivariateNormal, standard_normal
 
 NUM_DEVICES, NUM_STEPS, BATCH, NUM_EXAMPLES, PIXELS = 8, 20, 16, 40, 8
 LEARNING_RATE, FLOOR = 0.05, 0.7
@@ -171,10 +176,64 @@ def mean_kl_per_dimension(trained) -> jax.Array:
     return jnp.mean(0.5 * (q.scale**2 + q.mean**2 - 1) - jnp.log(q.scale), axis=0)
 
 
-def evidence(mesh: jax.sharding.Mesh | None) -> dict[str, jax.Array]:
-    """Of thirteen examples, which eight devices cannot divide evenly."""
-    keys, xs = jax.random.split(key(), 13), IMAGES[:13] / np.float32(255)
-    return evaluation.log_evidence(PARAMS, keys, xs, vae=MODEL, num_samples=30, chunk_size=20, mesh=mesh)._asdict()
+NUM_EVALUATED = 13
+# Of q(z|x) with a full covariance, whose densities are matrix products, at examples and in the aggregate posterior.
+CORRELATED = dataclasses.replace(
+    MODEL,
+    encode=lambda params, x: MultivariateNormal(
+        params["encoder"] @ (x - 0.5), jnp.diag(jnp.exp(params["log_scale"])) + jnp.tril(jnp.full((4, 4), 0.2), -1)
+    ),
+)
+LATENTS = {"vae": CORRELATED, "chunk_size": 3}
+
+
+def evaluations(mesh: jax.sharding.Mesh | None) -> dict[str, Callable[..., Any]]:
+    """Every function of (params, keys, xs) that divides its examples among devices."""
+    anneal = {"vae": MODEL, "num_temperatures": 5, "num_chains": 3, "num_leapfrog": 2, "mesh": mesh}
+    refine = {"vae": CORRELATED, "family": "full", "num_steps": 4, "samples_per_step": 3, "num_samples": 10}
+    known = np.zeros(NUM_EVALUATED, np.float32), np.ones(NUM_EVALUATED, np.float32)
+    return {
+        "evidence": partial(evaluation.log_evidence, vae=MODEL, num_samples=30, chunk_size=20, mesh=mesh),
+        "latents": partial(evaluation.latent_statistics, **LATENTS, mesh=mesh),
+        "annealed": partial(evaluation.annealed_log_evidence, **anneal),
+        "bidirectional": lambda params, keys, xs: evaluation.bidirectional_log_evidence(params, keys, **anneal),
+        "gaps": partial(evaluation.inference_gaps, **refine, log_evidence=known, mesh=mesh),
+    }
+
+
+# Each compiles for seconds, and meets processes as the evidence does.
+OF_ONE_PROCESS = ("annealed", "bidirectional", "gaps")
+
+
+def evaluated() -> tuple[dict[str, Any], jax.Array, Any]:
+    """Parameters, keys and examples, which eight devices cannot divide evenly."""
+    return PARAMS, jax.random.split(key(), NUM_EVALUATED), IMAGES[:NUM_EVALUATED] / np.float32(255)
+
+
+def figures(function: Callable[..., Any]) -> dict[str, Any]:
+    """What `function` finds, by the path of the leaf."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(function(*evaluated()))
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def multiplications(name: str, mesh: jax.sharding.Mesh | None) -> int:
+    """Of all matrix products of `evaluations(mesh)[name]`, on one device."""
+    if name != "latents":
+        return _multiplications(evaluations(mesh)[name], *evaluated())
+    # What is between its two compiled functions happens on the host, and cannot be traced.
+    posteriors = partial(evaluation.latents._posteriors, **LATENTS, mesh=mesh)
+    drawn = jax.eval_shape(posteriors, *evaluated()).drawn
+    compare = partial(evaluation.information._log_sums, chunk_size=LATENTS["chunk_size"], mesh=mesh)
+    return _multiplications(posteriors, *evaluated()) + _multiplications(compare, drawn.gaussians, drawn.z)
+
+
+def _multiplications(function: Callable[..., Any], *args: Any) -> int:
+    number = 0
+    for equation, times in products(function, *args):
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        lengths = (equation.invars[0].aval.shape[axis] for axis in contracted)
+        number += times * equation.outvars[0].aval.size * math.prod(lengths)
+    return number
 
 
 def refusal(backend: str) -> str:
@@ -215,7 +274,12 @@ def main(path: str) -> None:
                     [mean_kl_per_dimension(p) for p in (PARAMS, state.params)]
                 )
     for way, mesh in (("single", None), ("spread", parallel.local_mesh())):
-        results |= {f"evidence/{way}/{name}": values for name, values in evidence(mesh).items()}
+        for name, function in evaluations(mesh).items():
+            if processes and (way == "single" or name in OF_ONE_PROCESS):
+                continue
+            results |= {f"{name}/{way}/{path}": values for path, values in figures(function).items()}
+            if not processes:
+                results[f"{name}/{way}/multiplications"] = multiplications(name, mesh)
     results |= {f"refusal/{backend}": refusal(backend) for backend in parallel.BACKENDS}
     if parallel.is_first_process():
         np.savez(path, **results)

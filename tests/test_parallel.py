@@ -14,8 +14,17 @@ import numpy as np
 import pytest
 
 from tests import commands
-from tests.parallel_program import FLOOR, NUM_DEVICES, OF_ONE_LOSS, OVER_PROCESSES, WAYS
-from vae_jax import evaluation, parallel
+from tests.parallel_program import (
+    FLOOR,
+    NUM_DEVICES,
+    NUM_EVALUATED,
+    OF_ONE_LOSS,
+    OF_ONE_PROCESS,
+    OVER_PROCESSES,
+    WAYS,
+    evaluations,
+)
+from vae_jax import parallel
 
 TOLERANCE = 1e-5
 LOSSES = ("negative_elbo", "free_bits", "doubly_reparameterized")
@@ -107,13 +116,31 @@ def test_metrics_of_every_step_are_those_of_one_device(results, loss, way):
         np.testing.assert_allclose(results[f"{loss}/{way}/{name}"], expected, rtol=1e-5, atol=TOLERANCE, err_msg=name)
 
 
-@pytest.mark.parametrize("name", evaluation.LogEvidence._fields)
-def test_the_evidence_of_examples_divided_among_devices_is_that_of_one_device(results, results_of_two, name):
+def of_evaluation(computed: dict[str, np.ndarray], name: str, way: str) -> dict[str, np.ndarray]:
+    """What the evaluation of this name found, by the path of the leaf."""
+    prefix = f"{name}/{way}/"
+    found = {key.removeprefix(prefix): values for key, values in computed.items() if key.startswith(prefix)}
+    found.pop("multiplications", None)
+    return found
+
+
+@pytest.mark.parametrize("name", evaluations(None))
+def test_the_figures_of_examples_divided_among_devices_are_those_of_one_device(results, results_of_two, name):
     """Among eight of one process, and among the four of each of two."""
-    expected = results[f"evidence/single/{name}"]
-    assert len(expected) == 13
-    for computed in (results, results_of_two):
-        np.testing.assert_allclose(computed[f"evidence/spread/{name}"], expected, rtol=1e-4, atol=1e-4)
+    expected = of_evaluation(results, name, "single")
+    assert expected
+    for computed in (results,) if name in OF_ONE_PROCESS else (results, results_of_two):
+        found = of_evaluation(computed, name, "spread")
+        assert found.keys() == expected.keys()
+        for path, values in expected.items():
+            np.testing.assert_allclose(found[path], values, rtol=1e-4, atol=1e-4, err_msg=path)
+
+
+@pytest.mark.parametrize("name", evaluations(None))
+def test_a_device_of_eight_multiplies_for_two_of_thirteen_examples(results, name):
+    whole = results[f"{name}/single/multiplications"]
+    assert whole > 0
+    assert results[f"{name}/spread/multiplications"] * NUM_EVALUATED == whole * -(-NUM_EVALUATED // NUM_DEVICES)
 
 
 def test_free_bits_have_dimensions_above_and_below_the_floor(results):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vae_jax import VAE, evaluation, oracles
+from vae_jax import VAE, evaluation, oracles, parallel
 from vae_jax.distributions import DiagonalNormal, MultivariateNormal
 from vae_jax.evaluation import scores
 
@@ -124,6 +124,7 @@ def test_the_likelihood_regret_is_the_amortisation_gap_of_the_same_arguments(ora
 
     monkeypatch.setattr(scores, "inference_gaps", gaps)
     options = {"num_steps": 1, "learning_rate": 2.0, "samples_per_step": 3, "num_samples": 4, "chunk_size": 5}
+    options |= {"mesh": parallel.data_mesh()}
     found = evaluation.likelihood_regret(oracle.params, keys(), xs, vae=vae, **options)
     assert given == {"vae": vae, **options}
     assert (found.value.tolist(), found.standard_error.tolist()) == ([1] * NUM, [0] * NUM)

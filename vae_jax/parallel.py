@@ -79,8 +79,10 @@ def check_batch_size(batch_size: int, num_devices: int, microbatches: int = 1) -
         )
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The arrays of `tree`, the same in every process, whole on every device of the mesh."""
+def replicate(tree: Any, mesh: Mesh | None) -> Any:
+    """The arrays of `tree`, the same in every process, whole on every device of the mesh; as they are without one."""
+    if mesh is None:
+        return tree
     return jax.tree.map(lambda leaf: _place(leaf, NamedSharding(mesh, PartitionSpec())), tree)
 
 
@@ -172,11 +174,14 @@ def map_shares(function: Callable[[Any], Any], *arrays: Any) -> Any:
     )
 
 
-def over_devices(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`function(shared, *arrays)`, whose every result has a row for each row of the arrays', each device a share.
+def over_devices(function: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
+    """`function(shared, *arrays)`, whose every result has a row for each row of the arrays', each device a share; the
+    function itself without a mesh.
 
     For use under `jit`. The rows of every result must depend on `shared` and the same rows of the arrays alone.
     """
+    if mesh is None:
+        return function
 
     def divided(shared: Any, *arrays: Any) -> Any:
         number = jax.tree.leaves(arrays)[0].shape[0]

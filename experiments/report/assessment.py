@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax import data, evaluation, training
+from vae_jax import data, evaluation, parallel, training
 from vae_jax.distributions import DiagonalNormal
 
 from ..run import build, scores
@@ -109,7 +109,8 @@ def _latents(subject: Subject) -> evaluation.LatentStatistics:
     vae, params, (keys, xs) = subject.experiment.vae, subject.params, _latent_examples(subject)
     latent_dim = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(vae.prior(params).sample, jax.random.key(0))))
     chunk_size = max(1, min(100, math.isqrt(_COMPARED_NUMBERS // latent_dim)))
-    return evaluation.latent_statistics(params, keys, xs, vae=vae, chunk_size=chunk_size)
+    mesh = parallel.local_mesh()
+    return evaluation.latent_statistics(params, keys, xs, vae=vae, chunk_size=chunk_size, mesh=mesh)
 
 
 def _columns(subject: Subject) -> dict[str, ColumnFit]:
@@ -195,10 +196,10 @@ def _gaps_of(subject: Subject, keys: jax.Array, xs: Any) -> dict[str, evaluation
     of the diagonal one have heavier tails."""
     refine = partial(evaluation.inference_gaps, vae=subject.experiment.vae)
     refine = partial(refine, subject.params, num_samples=max(2, subject.options.num_samples))
-    full = _blocks(subject, lambda keys, xs: refine(keys, xs, family="full"), keys, xs)
+    full = _blocks(subject, partial(refine, family="full"), keys, xs)
     diagonal = _blocks(
         subject,
-        lambda keys, xs, *evidence: refine(keys, xs, family="diagonal", log_evidence=evidence),
+        lambda keys, xs, *evidence, mesh: refine(keys, xs, family="diagonal", log_evidence=evidence, mesh=mesh),
         keys,
         xs,
         full.log_evidence,
@@ -208,9 +209,12 @@ def _gaps_of(subject: Subject, keys: jax.Array, xs: Any) -> dict[str, evaluation
 
 
 def _blocks(subject: Subject, function: Callable[..., Any], *arrays: Any) -> Any:
-    """Returns `function` of all rows of the arrays, computed from some at a time."""
-    in_rows = lambda rows: function(*jax.tree.map(lambda leaf: leaf[rows], arrays))
-    return scores.by_blocks(in_rows, len(arrays[0]), _BLOCK, on_block=_lines(subject.tell))
+    """Returns `function`, which is given a mesh, of all rows of the arrays, computed from some at a time."""
+    mesh = parallel.local_mesh()
+    in_rows = lambda rows: function(*jax.tree.map(lambda leaf: leaf[rows], arrays), mesh=mesh)
+    # With as many for each device a block takes as long on one device as on several.
+    size = _BLOCK * (1 if mesh is None else mesh.size)
+    return scores.by_blocks(in_rows, len(arrays[0]), size, on_block=_lines(subject.tell))
 
 
 def _lines(tell: Callable[[str], None]) -> Callable[[int, int], None]:

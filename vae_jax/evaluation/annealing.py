@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from .. import parallel
 from ..checks import check_count
 from ..distributions import Distribution
 from ..distributions.protocol import stated_reparameterized
@@ -89,6 +90,7 @@ def annealed_log_evidence(
     num_leapfrog: int = 10,
     start: str = "prior",
     chunk_size: int = 500,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> AnnealedEvidence:
     """log p(x) of each example by annealed importance sampling, in nats.
 
@@ -111,6 +113,7 @@ def annealed_log_evidence(
       num_leapfrog: steps of a transition's trajectory.
       start: p₀: "prior" for p(z), "posterior" for the approximate one, q(z|x).
       chunk_size: chains computed at once.
+      mesh: the devices among which the examples are divided; by default one computes all.
 
     Raises:
       ValueError: for a count below 1, an unknown `start`, keys and examples of different number, examples that are not
@@ -123,7 +126,7 @@ def annealed_log_evidence(
     options = _check_options(num_temperatures, num_chains, num_leapfrog, start, chunk_size)
     check_examples(keys, xs, "annealed_log_evidence")
     check_support(params, xs, vae)
-    return _annealed(params, keys, xs, vae=vae, **options)
+    return _annealed(*parallel.replicate((params, keys, xs), mesh), vae=vae, mesh=mesh, **options)
 
 
 def bidirectional_log_evidence(
@@ -136,6 +139,7 @@ def bidirectional_log_evidence(
     num_leapfrog: int = 10,
     start: str = "prior",
     chunk_size: int = 500,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> BidirectionalEvidence:
     """Bounds on log p(x) from both sides, in nats, for data that the model simulates: z ~ p(z), x ~ p(x|z) for a key.
 
@@ -154,6 +158,7 @@ def bidirectional_log_evidence(
       num_leapfrog: steps of a transition's trajectory.
       start: p₀: "prior" for p(z), "posterior" for the approximate one, q(z|x).
       chunk_size: chains computed at once.
+      mesh: the devices among which the examples are divided; by default one computes all.
 
     Raises:
       ValueError: for a count below 1, an unknown `start`, no axis of keys, a conditional VAE, or a discrete latent.
@@ -169,7 +174,7 @@ def bidirectional_log_evidence(
             "bidirectional_log_evidence simulates x, and a conditional VAE's x needs a c: give it one with "
             "vae=vae_jax.condition(vae, c)"
         )
-    return _bidirectional(params, keys, vae=vae, **options)
+    return _bidirectional(*parallel.replicate((params, keys), mesh), vae=vae, mesh=mesh, **options)
 
 
 def _check_options(
@@ -185,14 +190,20 @@ def _check_options(
     }
 
 
-_STATIC = ("num_temperatures", "num_chains", "num_leapfrog", "start", "chunk_size")
+_STATIC = ("num_temperatures", "num_chains", "num_leapfrog", "start", "chunk_size", "mesh")
 
 
 @partial(jax.jit, static_argnames=_STATIC)
-def _annealed(
-    params,
-    keys,
-    xs,
+def _annealed(params, keys, xs, *, mesh: jax.sharding.Mesh | None, **options: Any) -> AnnealedEvidence:
+    # Reduced-precision matrix products would break both the weights and the Metropolis correction.
+    with jax.default_matmul_precision("highest"):
+        return parallel.over_devices(partial(_annealed_examples, **options), mesh)(params, keys, xs)
+
+
+def _annealed_examples(
+    params: Params,
+    keys: Key[Array, " n"],
+    xs: Any,
     *,
     vae: VAE,
     num_temperatures: int,
@@ -213,14 +224,25 @@ def _annealed(
         log_weights, acceptance = jax.vmap(anneal, (0, 0, None))(jax.random.split(chains_key, num_chains), z, schedule)
         return AnnealedEvidence(*_log_mean(log_weights), jnp.mean(acceptance))
 
-    # Reduced-precision matrix products would break both the weights and the Metropolis correction.
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.map(one, (keys, xs), batch_size=max(1, chunk_size // num_chains))
+    return jax.lax.map(one, (keys, xs), batch_size=max(1, chunk_size // num_chains))
 
 
 @partial(jax.jit, static_argnames=_STATIC)
-def _bidirectional(
-    params, keys, *, vae: VAE, num_temperatures: int, num_chains: int, num_leapfrog: int, start: str, chunk_size: int
+def _bidirectional(params, keys, *, mesh: jax.sharding.Mesh | None, **options: Any) -> BidirectionalEvidence:
+    with jax.default_matmul_precision("highest"):
+        return parallel.over_devices(partial(_simulated_examples, **options), mesh)(params, keys)
+
+
+def _simulated_examples(
+    params: Params,
+    keys: Key[Array, " n"],
+    *,
+    vae: VAE,
+    num_temperatures: int,
+    num_chains: int,
+    num_leapfrog: int,
+    start: str,
+    chunk_size: int,
 ) -> BidirectionalEvidence:
     prior = vae.prior(params)
     at = examples_of(dataclasses.replace(vae, prior=lambda params: prior), params)
@@ -243,8 +265,7 @@ def _bidirectional(
         upper = -_log_mean(-log_weights[1])[0]
         return BidirectionalEvidence(x, lower, error, jnp.mean(acceptance[0]), upper, jnp.mean(acceptance[1]))
 
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.map(one, keys, batch_size=max(1, chunk_size // (2 * num_chains)))
+    return jax.lax.map(one, keys, batch_size=max(1, chunk_size // (2 * num_chains)))
 
 
 def _path(of_x: Example, start: str) -> tuple[Distribution, _LogDensity]:

@@ -110,12 +110,8 @@ def log_evidence(
         check_count(num_bootstrap, "num_bootstrap", 2)
     check_examples(keys, xs, "log_evidence")
     check_support(params, xs, vae)
-    if mesh is not None:
-        params, keys, xs = parallel.replicate((params, keys, xs), mesh)
     return _log_evidence(
-        params,
-        keys,
-        xs,
+        *parallel.replicate((params, keys, xs), mesh),
         vae=vae,
         num_samples=num_samples,
         chunk_size=chunk_size,
@@ -171,7 +167,7 @@ def _log_evidence(params, keys, xs, *, mesh: jax.sharding.Mesh | None, **options
     estimate = partial(_of_examples, **options)
     # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
     with jax.default_matmul_precision("highest"):
-        return (estimate if mesh is None else parallel.over_devices(estimate, mesh))(params, keys, xs)
+        return parallel.over_devices(estimate, mesh)(params, keys, xs)
 
 
 def _of_examples(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from .. import parallel
 from ..checks import check_count
 from ..distributions import DiagonalNormal, Distribution, MultivariateNormal, Support, is_gaussian
 from ..losses import negative_elbo
@@ -76,6 +77,7 @@ def inference_gaps(
     num_samples: int = 5000,
     log_evidence: tuple[Float[ArrayLike, " given"], Float[ArrayLike, " given"]] | None = None,
     chunk_size: int = 500,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> InferenceGaps:
     """log p(x) − L(q) = [log p(x) − L(q*)] + [L(q*) − L(q)]: the approximation and the amortisation gap, in nats.
 
@@ -103,6 +105,7 @@ def inference_gaps(
         its gap is more than some tenths of a nat, the default is too low. Pass what the family "full" found, or
         `annealed_log_evidence`.
       chunk_size: samples computed at once, over examples and samples of one step.
+      mesh: the devices among which the examples are divided; by default one computes all.
 
     Raises:
       ValueError: for a count that is too small, a learning rate that is not positive, an unknown family, a z that is
@@ -125,19 +128,29 @@ def inference_gaps(
     check_examples(keys, xs, "inference_gaps")
     if log_evidence is not None and {np.shape(part) for part in log_evidence} != {np.shape(keys)}:
         raise ValueError(f"log_evidence is of {np.size(log_evidence[0])} examples, but there are {len(keys)}")
-    compute = partial(_gaps, params, keys, xs, log_evidence, learning_rate, vae=vae, family=family, **options)
-    jax.eval_shape(compute)  # a q that has no gaps is refused before the data are looked at
+    compute = partial(_gaps, learning_rate=learning_rate, vae=vae, family=family, mesh=mesh, **options)
+    examples = (params, keys, xs, log_evidence)
+    jax.eval_shape(partial(compute, *examples))  # a q that has no gaps is refused before the data are looked at
     check_support(params, xs, vae)
-    return compute()
+    return compute(*parallel.replicate(examples, mesh))
 
 
-@partial(jax.jit, static_argnames=("family", "num_steps", "samples_per_step", "num_samples", "chunk_size"))
+@partial(jax.jit, static_argnames=("family", "num_steps", "samples_per_step", "num_samples", "chunk_size", "mesh"))
 def _gaps(
-    params,
-    keys,
-    xs,
-    evidence,
-    learning_rate,
+    params, keys, xs, evidence, *, learning_rate, mesh: jax.sharding.Mesh | None, **options: Any
+) -> InferenceGaps:
+    # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
+    with jax.default_matmul_precision("highest"):
+        return parallel.over_devices(partial(_of_examples, **options), mesh)(
+            (params, learning_rate), keys, xs, evidence
+        )
+
+
+def _of_examples(
+    shared: tuple[Params, Any],
+    keys: Key[Array, " n"],
+    xs: Any,
+    evidence: tuple[Float[Array, " n"], Float[Array, " n"]] | None,
     *,
     vae: VAE,
     family: str,
@@ -146,6 +159,7 @@ def _gaps(
     num_samples: int,
     chunk_size: int,
 ) -> InferenceGaps:
+    params, learning_rate = shared
     at = examples_of(vae, params)
 
     def one(example: tuple[Key[Array, ""], Any, Any]) -> InferenceGaps:
@@ -179,9 +193,7 @@ def _gaps(
         log_w, log_w_best, log_w_half = jax.lax.map(log_weights, jnp.arange(num_samples), batch_size=samples_per_step)
         return _summary(log_w, log_w_best, log_w_half, evidence, member(best))
 
-    # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.map(one, (keys, xs, evidence), batch_size=max(1, chunk_size // samples_per_step))
+    return jax.lax.map(one, (keys, xs, evidence), batch_size=max(1, chunk_size // samples_per_step))
 
 
 class _Flat(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.special import stdtrit
 
+from .. import parallel
 from .evidence import mean_and_error
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -83,9 +84,14 @@ class Aggregate(NamedTuple):
     marginals_left_out: Float[np.ndarray, " n"]
 
 
-def aggregate_posterior(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int) -> Aggregate:
-    """The mixtures at every z_i; memory is of the order of n·d + chunk_size²·d."""
-    log_sums = _log_sums(posteriors, z, chunk_size=min(chunk_size, len(z)))
+def aggregate_posterior(
+    posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int, mesh: jax.sharding.Mesh | None
+) -> Aggregate:
+    """The mixtures at every z_i; memory is of the order of n·d + chunk_size²·d.
+
+    The z_i are divided among the devices of the mesh, each of which holds all posteriors.
+    """
+    log_sums = _log_sums(*parallel.replicate((posteriors, z), mesh), chunk_size=min(chunk_size, len(z)), mesh=mesh)
     (others, others_d), (own, own_d) = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), log_sums)
     log_n, log_others = math.log(len(z)), math.log(len(z) - 1)
     return Aggregate(
@@ -96,8 +102,8 @@ def aggregate_posterior(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_
     )
 
 
-@partial(jax.jit, static_argnames=("chunk_size",))
-def _log_sums(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int):
+@partial(jax.jit, static_argnames=("chunk_size", "mesh"))
+def _log_sums(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int, mesh: jax.sharding.Mesh | None):
     """(log Σ_{j≠i} q(z_i|x_j), the same of each dimension), and the terms j = i."""
     num, latent = z.shape
     num_chunks = -(-num // chunk_size)
@@ -109,25 +115,28 @@ def _log_sums(posteriors: Gaussians, z: Float[Array, "n d"], *, chunk_size: int)
     chunks = jax.tree.map(in_chunks, posteriors)
     numbers = jnp.arange(num_chunks * chunk_size).reshape(num_chunks, chunk_size)
 
-    def one(example: tuple[Int[Array, ""], Float[Array, " d"], Gaussians]):
-        i, z, own = example
+    def at_each(compared: tuple[Int[Array, "chunks chunk"], Gaussians], *examples: Any) -> Any:
+        def one(example: tuple[Int[Array, ""], Float[Array, " d"], Gaussians]):
+            i, z, own = example
 
-        def add(sums, chunk: tuple[Int[Array, " chunk"], Gaussians]):
-            j, gaussians = chunk
-            joint, marginals = gaussians.log_prob(z)
-            used = (j != i) & (j < num)
-            joint = jnp.where(used, joint, -jnp.inf)
-            marginals = jnp.where(used[:, None], marginals, -jnp.inf)
-            joint, marginals = jax.nn.logsumexp(joint), jax.nn.logsumexp(marginals, axis=0)
-            return (jnp.logaddexp(sums[0], joint), jnp.logaddexp(sums[1], marginals)), None
+            def add(sums, chunk: tuple[Int[Array, " chunk"], Gaussians]):
+                j, gaussians = chunk
+                joint, marginals = gaussians.log_prob(z)
+                used = (j != i) & (j < num)
+                joint = jnp.where(used, joint, -jnp.inf)
+                marginals = jnp.where(used[:, None], marginals, -jnp.inf)
+                joint, marginals = jax.nn.logsumexp(joint), jax.nn.logsumexp(marginals, axis=0)
+                return (jnp.logaddexp(sums[0], joint), jnp.logaddexp(sums[1], marginals)), None
 
-        start = (jnp.full((), -jnp.inf, z.dtype), jnp.full((latent,), -jnp.inf, z.dtype))
-        sums, _ = jax.lax.scan(add, start, (numbers, chunks))
-        joint, marginals = jax.tree.map(lambda leaf: leaf[None], own).log_prob(z)
-        return sums, (joint[0], marginals[0])
+            start = (jnp.full((), -jnp.inf, z.dtype), jnp.full((latent,), -jnp.inf, z.dtype))
+            sums, _ = jax.lax.scan(add, start, compared)
+            joint, marginals = jax.tree.map(lambda leaf: leaf[None], own).log_prob(z)
+            return sums, (joint[0], marginals[0])
+
+        return jax.lax.map(one, examples, batch_size=chunk_size)
 
     with jax.default_matmul_precision("highest"):
-        return jax.lax.map(one, (jnp.arange(num), z, posteriors), batch_size=chunk_size)
+        return parallel.over_devices(at_each, mesh)((numbers, chunks), jnp.arange(num), z, posteriors)
 
 
 def bracket(

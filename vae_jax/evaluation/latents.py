@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from .. import parallel
 from ..checks import check_count, check_rows
 from ..distributions import (
     DiagonalNormal,
@@ -77,6 +78,7 @@ def latent_statistics(
     epsilon: float = 1e-2,
     delta: float = 1e-2,
     chunk_size: int = 100,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> LatentStatistics:
     """Returns active units, collapse, KL, mutual information, marginal KL and total correlation.
 
@@ -103,6 +105,7 @@ def latent_statistics(
       epsilon: ε of the collapse, in nats.
       delta: δ of the collapse.
       chunk_size: examples computed at once, and posteriors that they are compared with at once.
+      mesh: the devices among which the examples are divided; by default one computes all.
 
     Raises:
       ValueError: for fewer than two examples, keys of another number, values that are not finite (naming the rows), a
@@ -120,7 +123,8 @@ def latent_statistics(
         raise ValueError(f"delta must be in [0, 1), got {delta!r}")
     chunk_size = check_count(chunk_size, "chunk_size")
     num = check_examples(keys, xs, "latent_statistics", 2)
-    at = _posteriors(params, keys, xs, vae=vae, chunk_size=min(chunk_size, num))
+    examples = parallel.replicate((params, keys, xs), mesh)
+    at = _posteriors(*examples, vae=vae, chunk_size=min(chunk_size, num), mesh=mesh)
     check_rows(at, "q(z|x) and p(z), at the examples and their samples,")
     on_host = lambda leaf: np.asarray(leaf, np.float64)
     first, second = map(on_host, at.means)
@@ -133,7 +137,7 @@ def latent_statistics(
     else:
         reason = f"it needs a Gaussian {'q(z|x)' if at.drawn is None else 'prior'}"
     kl = on_host(at.kl)
-    information = (None, None, None) if at.drawn is None else _information(at.drawn, kl, chunk_size)
+    information = (None, None, None) if at.drawn is None else _information(at.drawn, kl, chunk_size, mesh)
     return LatentStatistics(
         num_examples=num,
         num_draws=_DRAWS if at.drawn is None else None,
@@ -170,8 +174,14 @@ class _AtExamples(NamedTuple):
     drawn: _Drawn | None
 
 
-@partial(jax.jit, static_argnames=("chunk_size",))
-def _posteriors(params, keys, xs, *, vae: VAE, chunk_size: int) -> _AtExamples:
+@partial(jax.jit, static_argnames=("chunk_size", "mesh"))
+def _posteriors(params, keys, xs, *, mesh: jax.sharding.Mesh | None, **options: Any) -> _AtExamples:
+    # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
+    with jax.default_matmul_precision("highest"):
+        return parallel.over_devices(partial(_of_examples, **options), mesh)(params, keys, xs)
+
+
+def _of_examples(params: Params, keys: Key[Array, " n"], xs: Any, *, vae: VAE, chunk_size: int) -> _AtExamples:
     at = examples_of(vae, params)
 
     def one(example: tuple[Key[Array, ""], Any]):
@@ -194,10 +204,8 @@ def _posteriors(params, keys, xs, *, vae: VAE, chunk_size: int) -> _AtExamples:
             ((marginals.mean, marginals.scale, whitening), jnp.ravel(z), log_posterior, log_prior),
         )
 
-    # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
-    with jax.default_matmul_precision("highest"):
-        means, kl, kls, drawn = jax.lax.map(one, (keys, xs), batch_size=chunk_size)
-        return _AtExamples(means, kl, kls, None if drawn is None else _Drawn(Gaussians(*drawn[0]), *drawn[1:]))
+    means, kl, kls, drawn = jax.lax.map(one, (keys, xs), batch_size=chunk_size)
+    return _AtExamples(means, kl, kls, None if drawn is None else _Drawn(Gaussians(*drawn[0]), *drawn[1:]))
 
 
 def _means_and_kl(of_x: Example, key: Key[Array, ""]):
@@ -222,10 +230,10 @@ def _means_and_kl(of_x: Example, key: Key[Array, ""]):
 
 
 def _information(
-    drawn: _Drawn, kl: Float[np.ndarray, " n"], chunk_size: int
+    drawn: _Drawn, kl: Float[np.ndarray, " n"], chunk_size: int, mesh: jax.sharding.Mesh | None
 ) -> tuple[InformationEstimate, InformationEstimate, InformationEstimate]:
     """Returns the mutual information, the marginal KL and the total correlation."""
-    aggregate = aggregate_posterior(drawn.gaussians, drawn.z, chunk_size=chunk_size)
+    aggregate = aggregate_posterior(drawn.gaussians, drawn.z, chunk_size=chunk_size, mesh=mesh)
     own, prior = np.asarray(drawn.log_posterior, np.float64), np.asarray(drawn.log_prior, np.float64)
     # Within one nat of its ceiling, an example's own posterior is a third of the mixture.
     saturated = float(np.mean(own - aggregate.joint_included)) > math.log(len(kl)) - 1

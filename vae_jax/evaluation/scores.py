@@ -87,6 +87,7 @@ def likelihood_regret(
     samples_per_step: int = 16,
     num_samples: int = 1000,
     chunk_size: int = 500,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> LikelihoodRegret:
     """Returns the likelihood regret of each example: L(q*) − L(q), q* the best diagonal Gaussian for it alone, in nats.
 
@@ -105,6 +106,7 @@ def likelihood_regret(
       samples_per_step: as in `inference_gaps`.
       num_samples: as in `inference_gaps`.
       chunk_size: as in `inference_gaps`.
+      mesh: as in `inference_gaps`.
 
     Raises:
       ValueError: as `inference_gaps`.
@@ -113,7 +115,8 @@ def likelihood_regret(
     Source: Xiao, Yan and Amit 2020, Likelihood regret, arXiv:2003.02977, section 3.
     """
     options = {"num_steps": num_steps, "learning_rate": learning_rate, "samples_per_step": samples_per_step}
-    gaps = inference_gaps(params, keys, xs, vae=vae, num_samples=num_samples, chunk_size=chunk_size, **options)
+    options |= {"num_samples": num_samples, "chunk_size": chunk_size, "mesh": mesh}
+    gaps = inference_gaps(params, keys, xs, vae=vae, **options)
     return LikelihoodRegret(gaps.amortization_gap, gaps.amortization_gap_standard_error)
 
 
