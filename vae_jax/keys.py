@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+from . import threefry
+
 _BATCH_DEPENDENT = ("rbg", "unsafe_rbg")
 
 
@@ -49,5 +51,5 @@ def example_keys(key: Key[Array, ""], step: Int[Array, ""] | int, index: Int[Arr
       index: the examples' rows in the data set.
     """
     check_key(key)
-    step_key = jax.random.fold_in(key, step)
-    return jax.vmap(lambda row: jax.random.fold_in(step_key, row))(index)
+    step_key = threefry.fold_in(key, step)
+    return jax.vmap(lambda row: threefry.fold_in(step_key, row))(index)

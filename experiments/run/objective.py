@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vae_jax import VAE, data, expressions, losses, training
+from vae_jax import VAE, data, expressions, losses, threefry, training
 from vae_jax.distributions import is_reparameterized
 
 from .config import Config, Loss
@@ -114,5 +114,5 @@ def observations(view: data.View, keys: jax.Array, batch: Any) -> tuple[jax.Arra
     """
     if not view.is_random:
         return keys, jax.vmap(view.observe)(keys, batch)
-    split = jax.vmap(jax.random.split)(keys)
+    split = jax.vmap(lambda key: threefry.split(key, 2))(keys)
     return split[:, 1], jax.vmap(view.observe)(split[:, 0], batch)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key, Shaped, UInt8
 
+from .. import threefry
 from ..distributions import Masked
 from ..keys import check_key, example_keys
 from .dataset import Split
@@ -38,7 +39,7 @@ def binarize(key: Key[Array, ""], image: ArrayLike) -> Float[Array, "..."]:
     values = _bytes(image)
     # Sixteen bits a pixel, two pixels a word: half the random numbers of a uniform draw, a tenth of a training step of
     # 784-500-20. A number below 65,536 is below 257 v with probability v/255 (1 − 2⁻¹⁶), and white is always white.
-    words = jax.random.bits(key, (-(-values.size // 2),), jnp.uint32)
+    words = threefry.bits(key, (-(-values.size // 2),))
     numbers = jnp.concatenate([words >> 16, words & 0xFFFF])[: values.size].reshape(values.shape)
     return ((numbers < 257 * values.astype(jnp.uint32)) | (values == 255)).astype(jnp.float32)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key, Shaped
 
+from .. import threefry
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
 from .elementwise import Elementwise
@@ -121,7 +122,7 @@ class LogNormal(_LocationScale):
         return jnp.exp(self.location + 0.5 * self.scale**2)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
-        noise = jax.random.normal(key, self.location.shape, self.location.dtype)
+        noise = threefry.normal(key, self.location.shape, self.location.dtype)
         return jnp.exp(self.location + self.scale * noise)
 
     def log_prob_per_element(self, value: Shaped[Array, "*event"]) -> Float[Array, "*event"]:

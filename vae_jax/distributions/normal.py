@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key, Shaped
 
+from .. import threefry
 from ..precision import at_least_float32
 from ._pytree import floating, pytree_dataclass
 from .elementwise import Elementwise
@@ -59,7 +60,7 @@ class DiagonalNormal(Elementwise):
 
     def noise(self, key: Key[Array, ""]) -> Float[Array, "*event"]:
         """e ~ N(0, I), of the event's shape."""
-        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return threefry.normal(key, self.mean.shape, self.mean.dtype)
 
     def transform(self, noise: Float[Array, "*event"]) -> tuple[Float[Array, "*event"], Float[Array, ""]]:
         """z = μ + σe, and log q(z) = log N(e; 0, I) − Σ log σ (E10, E14)."""
@@ -129,7 +130,7 @@ class MultivariateNormal:
 
     def noise(self, key: Key[Array, ""]) -> Float[Array, " d"]:
         """e ~ N(0, I), of shape [d]."""
-        return jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return threefry.normal(key, self.mean.shape, self.mean.dtype)
 
     def transform(self, noise: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
         """z = μ + Se, and log q(z) = log N(e; 0, I) − log|det S| (E10, E14)."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
-from .. import parallel
+from .. import parallel, threefry
 from ..checks import check_count
 from ..losses.example import examples_of
 from ..model import VAE, Params
@@ -184,14 +184,14 @@ def _of_examples(
         key, x = example
         of_x = at(key, x)
         # No sample's own key is of this number.
-        bootstrap_key = jax.random.fold_in(key, num_samples)
+        bootstrap_key = threefry.fold_in(key, num_samples)
 
         def log_weight(number: Int[Array, ""]) -> Float[Array, ""]:
-            log_weight = of_x.densities(*of_x.sample(jax.random.fold_in(key, number))).log_weights()
+            log_weight = of_x.densities(*of_x.sample(threefry.fold_in(key, number))).log_weights()
             return jnp.where(number < num_samples, log_weight, -jnp.inf)
 
         def draw_g(number: Int[Array, ""]) -> Float[Array, " replicates"]:
-            g = jax.random.exponential(jax.random.fold_in(bootstrap_key, number), (num_bootstrap,), dtype)
+            g = jax.random.exponential(threefry.fold_in(bootstrap_key, number), (num_bootstrap,), dtype)
             return jnp.where(number < num_samples, g, 0)
 
         def chunk(totals: _Totals, numbers: Int[Array, " chunk"]) -> tuple[_Totals, None]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from .. import threefry
 from ..distributions import has_closed_form_kl, kl_divergence
 from ..losses.example import examples_of
 from ..model import VAE, Params
@@ -132,7 +133,7 @@ def _kl(params, keys, xs, *, vae: VAE, num_samples: int, chunk_size: int) -> Flo
             return kl_divergence(of_x.q, of_x.prior)
 
         def sampled(number: Int[Array, ""]) -> Float[Array, ""]:
-            z, log_q = of_x.sample(jax.random.fold_in(key, number))
+            z, log_q = of_x.sample(threefry.fold_in(key, number))
             return log_q - of_x.prior.log_prob(z)
 
         return jnp.mean(jax.lax.map(sampled, jnp.arange(num_samples), batch_size=per_chunk))

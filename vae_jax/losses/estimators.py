@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from .. import threefry
 from ..checks import check_count
 from ..distributions import Distribution, has_closed_form_kl, is_reparameterized, kl_divergence
 from ..model import VAE, Params
@@ -91,7 +92,7 @@ def estimate(
     _check_combination(bound, gradient, baseline, num_samples // bound.num_groups)
     at = examples_of(vae, params)(key, x)
     _check_path(at.q, gradient)
-    samples = draw(at, jax.random.split(key, num_samples))
+    samples = draw(at, threefry.split(key, num_samples))
     if gradient == "pathwise" and bound.theta_in_groups:
         return _bound_itself(at, bound, samples, beta)
     if gradient in _ON_THE_PATH:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from .. import threefry
 from ..distributions import MultivariateNormal, has_costly_inverse, is_gaussian, kl_per_dimension
 from ..distributions.protocol import stated_reparameterized
 from ..keys import check_key
@@ -105,7 +106,7 @@ def examples_of(vae: VAE, params: Params) -> Callable[[Key[Array, ""], Any], Exa
         prior = of_x.prior(params) if shared is None else shared
         q = of_x.encode(params, x)
         check_one_example(q, prior)
-        return Example(x, q, prior, lambda z: of_x.decode(params, z), jax.random.fold_in(key, _OF_PRIOR))
+        return Example(x, q, prior, lambda z: of_x.decode(params, z), threefry.fold_in(key, _OF_PRIOR))
 
     return at
 

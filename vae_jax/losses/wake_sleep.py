@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from .. import threefry
 from ..checks import check_count
 from ..distributions import masked_like
 from ..model import VAE, Params
@@ -85,8 +86,8 @@ def negative_wake_sleep(
     num_samples = check_count(num_samples, "num_samples")
     check_name(phi, "phi", _PHI)
     at = examples_of(vae, params)(key, x)
-    z_key, dream_key, image_key = jax.random.split(key, 3)
-    samples = draw(at, jax.random.split(z_key, num_samples))
+    z_key, dream_key, image_key = threefry.split(key, 3)
+    samples = draw(at, threefry.split(z_key, num_samples))
     densities = samples.at_fixed_z()
     log_weights, bound = jax.lax.stop_gradient(densities.log_weights()), iwae()
     weights = jax.grad(bound)(log_weights)
@@ -139,7 +140,7 @@ def negative_thermodynamic(
     num_samples = check_count(num_samples, "num_samples")
     betas = _check_partition(partition)
     at = examples_of(vae, params)(key, x)
-    samples = draw(at, jax.random.split(key, num_samples))
+    samples = draw(at, threefry.split(key, num_samples))
     densities = samples.at_fixed_z()
     log_weights = jax.lax.stop_gradient(densities.log_weights())
     left, widths = np.asarray(betas[:-1])[:, None], np.diff(betas)[:, None]
