@@ -16,7 +16,7 @@ from vae_jax import cluster, parallel
 from vae_jax.data import DataError
 from vae_jax.keys import check_implementation
 
-from . import signals, streams
+from . import compiled, signals, streams
 from .errors import PEER_DIED, USER_MISTAKE, UserError, exhausted, message, user_errors
 from .flags import CommandFlags, read_flags
 
@@ -58,6 +58,7 @@ def run_command(
             _mute_threads_of_saves()
         with user_errors():
             check_implementation(jax.config.jax_default_prng_impl)  # pyright: ignore[reportAttributeAccessIssue]
+        compiled.keep()
         _join_processes(several_processes)
         signals.listen()  # again, since JAX takes SIGTERM for itself
         main(*arguments)
