@@ -21,7 +21,6 @@ from vae_jax.training import json_files
 from .command import entry, signals, watchdog
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags, config_file, load_config, override, read_flags
-from .report import figures
 from .run import build, scores, session, workdir
 from .run.config import Config, as_flags, validate
 from .run.metrics import NoLog, import_wandb
@@ -40,6 +39,7 @@ _STUCK_AFTER = FLAGS.number(
 )
 _TRUST = FLAGS.trust()
 _WANDB = FLAGS.string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
+_PROFILE = FLAGS.switch("profile", False, "Write a trace of some steps into the workdir, for TensorBoard or Perfetto.")
 _PRINT_CONFIG = FLAGS.switch("print_config", False, "Print every field of the config as a flag, and exit.")
 
 
@@ -115,7 +115,8 @@ def main(config: Config) -> None:
         workdir.check(folder, config, experiment.fingerprint)  # of each process, whose disk may hold other data
         place = claimed or workdir.Place(folder)
         with signals.deferred():
-            trained = session.train(config, experiment, folder, place, wandb_project=_WANDB.value)
+            also = {"wandb_project": _WANDB.value, "profile": _PROFILE.value}
+            trained = session.train(config, experiment, folder, place, **also)
             place.check()
             finish(config, experiment, trained, folder)
 
@@ -149,6 +150,8 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
         summary["remarks"] = {**summary.get("remarks", {}), "test.bits_per_dimension": meaning.reason}
     workdir.write_json(folder / workdir.SUMMARY, summary)
     print(json_files.to_text(summary, indent=2), flush=True)
+    from .report import figures  # here, since matplotlib takes a second that the first step would wait for
+
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
     named = f"--workdir={shlex.quote(str(folder))}"
     print(

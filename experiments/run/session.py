@@ -14,6 +14,7 @@ from . import build, nonfinite, scores, workdir
 from .config import Config, to_dict
 from .metrics import MetricsLog, NoLog, open_log
 from .patience import Patience
+from .profile import Profile
 from .progress import Progress
 from .steps import RunSteps
 
@@ -40,7 +41,13 @@ class Trained(NamedTuple):
 
 
 def train(
-    config: Config, experiment: build.Experiment, folder: Path, place: workdir.Place, *, wandb_project: str | None
+    config: Config,
+    experiment: build.Experiment,
+    folder: Path,
+    place: workdir.Place,
+    *,
+    wandb_project: str | None,
+    profile: bool = False,
 ) -> Trained:
     """Returns the run of a folder at its end, trained from its newest checkpoint, if there is one.
 
@@ -67,11 +74,13 @@ def train(
         with (
             open_log(folder, step=first, wandb_project=wandb_project, config=to_dict(config)) as log,
             Progress(num_steps=options.num_steps, step=first) as progress,
+            Profile(folder / workdir.PROFILE if profile and parallel.is_first_process() else None) as profiled,
         ):
 
             def on_metrics(step: int, metrics: dict[str, np.ndarray]) -> None:
                 watchdog.progress()
                 place.check()
+                profiled.chunk_ended()
                 values = {name: float(np.mean(metric, dtype=np.float64)) for name, metric in metrics.items()}
                 values["elbo"] = values["reconstruction"] - values["kl"]
                 progress.update(step, values)

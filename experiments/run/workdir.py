@@ -17,7 +17,7 @@ from . import build
 from .config import Config, differences, extends, from_dict, to_dict
 
 CONFIG, METRICS, CHECKPOINTS, FIGURES = "config.json", "metrics.jsonl", "checkpoints", "figures"
-SUMMARY, EVALUATION, TABLES = "summary.json", "evaluation.json", "evaluation"
+SUMMARY, EVALUATION, TABLES, PROFILE = "summary.json", "evaluation.json", "evaluation", "profile"
 _LOCK = ".lock"
 
 
