@@ -1,15 +1,15 @@
-"""What it costs to spread a run over devices, and to save it.
-
-The processor time of a data-parallel step over all devices, over that of one device at the same global batch (on a
-CPU with XLA_FLAGS=--xla_force_host_platform_device_count=8, whose devices share its cores); and the time that a
-checkpoint takes from training, as a share of a minute. All are medians of interleaved rounds.
-"""
+"""Whole commands: how soon a run has made its first step, and how fast it is; what devices and checkpoints cost."""
 
 import functools
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,7 +18,78 @@ import optax
 
 from vae_jax import data, losses, networks, parallel, training
 
+from .interleaved import Call
+from .steps import Case, images
+
 _HIDDEN, _LATENT_DIM, _NUM_EXAMPLES = (200, 200), 50, 4000
+
+
+def train_command(case: Case, steps: int) -> Call:
+    """Prepares runs of the command `train`: metrics, a cosine schedule, the weight average, checkpoints and all.
+
+    What counts is a step's time by the run's own `examples_per_second`, which is without compilation and evaluation.
+    """
+    folder = Path(tempfile.mkdtemp())
+    np.save(folder / "images.npy", images())
+    options = ["--config.training.schedule=cosine", "--config.training.average_decay=0.999"]
+
+    def call() -> float:
+        with tempfile.TemporaryDirectory() as workdir:
+            subprocess.run(
+                _train(case, folder / "images.npy", workdir, steps, *options), check=True, capture_output=True
+            )
+            speed = json.loads((Path(workdir) / "summary.json").read_text())["examples_per_second"]
+        return steps * case.batch_size / speed
+
+    return call
+
+
+def launch(case: Case, *, warm: bool) -> Call:
+    """Prepares launches of `train`; what counts is the time to the first line of metrics, that of one step.
+
+    What XLA compiles is kept from one launch to the next where they are `warm`, and each finds nothing otherwise.
+    """
+    folder = Path(tempfile.mkdtemp())
+    np.save(folder / "images.npy", images())
+
+    def call() -> float:
+        with tempfile.TemporaryDirectory() as workdir:
+            cache = folder / "cache" if warm else Path(workdir) / "cache"
+            command = _train(case, folder / "images.npy", workdir, 2, "--config.training.log_every=1")
+            own = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                command,
+                env=own | {"XDG_CACHE_HOME": str(cache)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            metrics = Path(workdir) / "metrics.jsonl"
+            while not (metrics.exists() and metrics.stat().st_size):
+                if process.poll() is not None:
+                    raise RuntimeError(f"train ended with status {process.returncode}")
+                time.sleep(0.01)
+            seconds = time.perf_counter() - start
+            process.wait()
+        return seconds
+
+    return call
+
+
+def _train(case: Case, data_file: Path, workdir: str, steps: int, *options: str) -> list[str]:
+    fields = {
+        "data.path": str(data_file),
+        "data.binarization": "dynamic",
+        "model.network": f"mlp(hidden={case.hidden}, activation={case.activation})",
+        "model.latent_dim": f"({case.latent_dim},)",
+        "training.batch_size": str(case.batch_size),
+        "training.num_steps": str(steps),
+        "training.eval_every": str(steps),
+        "training.checkpoint_every": str(steps),
+        "evaluation.num_samples": "1",
+    }
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    return [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *flags, *options]
 
 
 def devices(batch_size: int, *, rounds: int, steps: int) -> str:
