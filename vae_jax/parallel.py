@@ -226,12 +226,17 @@ class ParallelSteps:
         check_batch_size(index.shape[1], self._num_devices)
         return self._run(state, key, *self._arrange(data, index))
 
+    def lower(self, state: Any, key: Any, data: Any, index: Any) -> jax.stages.Lowered:
+        """The program for one shape of `index`, to be compiled or looked at; arrays may be given by their shapes."""
+        check_batch_size(index.shape[1], self._num_devices)
+        return self._run.lower(state, key, *self._arrange(data, index, read=False))
+
     def compile(self, state: Any, key: Any, data: Any, index: Any) -> Callable[..., tuple[Any, Any]]:
         """The same for one shape of `index`, compiled ahead of time, so that no call's time holds a compilation."""
-        check_batch_size(index.shape[1], self._num_devices)
         if not self._ahead_of_time:
+            check_batch_size(index.shape[1], self._num_devices)
             return self
-        compiled = self._run.lower(state, key, *self._arrange(data, index, read=False)).compile()
+        compiled = self.lower(state, key, data, index).compile()
         return lambda state, key, data, index: compiled(state, key, *self._arrange(data, index))
 
 
