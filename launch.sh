@@ -19,7 +19,8 @@
 #   sbatch --nodes=4 launch.sh train …                under Slurm; a preempted job, or one whose time is up, goes on
 #   mpirun -n 8 ./launch.sh train …                   by Open MPI
 #
-# ACCELERATOR=cpu|cuda|tpu chooses JAX's build; it is detected if unset. EXTRAS=tables,anndata installs these extras too.
+# ACCELERATOR=cpu|cuda|tpu chooses JAX's build; it is detected if unset. EXTRAS=tables,anndata installs these extras too
+# (benchmark: the PyTorch that `benchmark` compares with).
 set -euo pipefail
 
 # Under sbatch $0 is a copy in a spool folder, and the project is where sbatch was called.

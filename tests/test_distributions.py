@@ -169,6 +169,16 @@ def test_bernoulli_gradient_in_the_logits_is_the_residual(pixel):
     np.testing.assert_allclose(gradient, exact, rtol=1e-6, atol=SMALLEST_FLOAT)
 
 
+def test_bernoulli_second_derivative_is_minus_the_variance():
+    """−σ(l) σ(−l), at l = 0 too, where |l| and max(l, 0) have none; and the value beside a derivative is that without."""
+    logits = jnp.asarray([-90.0, -3.0, -0.0, 0.0, 1e-20, 0.7, 20.0])
+    log_prob = lambda logit: Bernoulli(logit).log_prob(jnp.float32(0.3))
+    exact = -scipy.special.expit(np.float64(logits)) * scipy.special.expit(-np.float64(logits))
+    np.testing.assert_allclose(jax.vmap(jax.grad(jax.grad(log_prob)))(logits), exact, rtol=1e-5, atol=SMALLEST_FLOAT)
+    beside = jax.vmap(jax.value_and_grad(log_prob))(logits)[0]
+    np.testing.assert_allclose(beside, jax.vmap(log_prob)(logits), rtol=3e-7)
+
+
 def test_bernoulli_density_is_that_of_scipy():
     x, logits = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[0.3, -1.2], [2.0, 0.0]])
     with jax.enable_x64(True):

@@ -70,6 +70,7 @@ def launch(case: Case, *, warm: bool) -> Call:
                     raise RuntimeError(f"train ended with status {process.returncode}")
                 time.sleep(0.01)
             seconds = time.perf_counter() - start
+            process.terminate()
             process.wait()
         return seconds
 

@@ -117,7 +117,7 @@ def _draw(groups: list[Group]) -> Figure:
         axes.invert_yaxis()
         axes.set_title(group.title, fontsize="medium", loc="left")
         axes.bar_label(axes.containers[-1], [f"{value:.2f}" for value in middle], padding=12)
-        axes.set_xlim(0, 1.15 * max(middle, default=1))
+        axes.set_xlim(0, 1.25 * max(middle, default=1))
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("time of a step, over that of its matrix products alone", fontsize="medium")
     return figure
