@@ -170,7 +170,7 @@ def test_bernoulli_gradient_in_the_logits_is_the_residual(pixel):
 
 
 def test_bernoulli_second_derivative_is_minus_the_variance():
-    """−σ(l) σ(−l), at l = 0 too, where |l| and max(l, 0) have none; and the value beside a derivative is that without."""
+    """−σ(l) σ(−l), at l = 0 too, where |l| and max(l, 0) have none; the value beside a derivative is that without."""
     logits = jnp.asarray([-90.0, -3.0, -0.0, 0.0, 1e-20, 0.7, 20.0])
     log_prob = lambda logit: Bernoulli(logit).log_prob(jnp.float32(0.3))
     exact = -scipy.special.expit(np.float64(logits)) * scipy.special.expit(-np.float64(logits))
