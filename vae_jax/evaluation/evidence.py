@@ -176,7 +176,7 @@ def _of_examples(
     # Chunks and groups nest: every size divides the chunk or is a multiple of it, unless one chunk holds all.
     per_chunk = max(size for size in bound_sizes(num_samples) if size <= chunk_size)
     num_chunks = -(-num_samples // per_chunk)
-    numbers = jnp.arange(num_chunks * per_chunk).reshape(num_chunks, per_chunk)
+    in_chunk = jnp.arange(per_chunk)
 
     at = examples_of(vae, params)
 
@@ -194,11 +194,13 @@ def _of_examples(
             g = jax.random.exponential(threefry.fold_in(bootstrap_key, number), (num_bootstrap,), dtype)
             return jnp.where(number < num_samples, g, 0)
 
-        def chunk(totals: _Totals, numbers: Int[Array, " chunk"]) -> tuple[_Totals, None]:
+        def chunk(totals: _Totals, index: Int[Array, ""]) -> tuple[_Totals, None]:
+            numbers = index * per_chunk + in_chunk
             return _add(totals, numbers, jax.vmap(log_weight)(numbers), jax.vmap(draw_g)(numbers), num_samples), None
 
-        dtype = jax.eval_shape(log_weight, numbers[0, 0]).dtype
-        totals, _ = jax.lax.scan(chunk, _nothing(num_samples, per_chunk, num_bootstrap, dtype), numbers)
+        dtype = jax.eval_shape(log_weight, in_chunk[0]).dtype
+        start = _nothing(num_samples, per_chunk, num_bootstrap, dtype)
+        totals, _ = jax.lax.scan(chunk, start, jnp.arange(num_chunks))
         return _summary(totals, num_samples)
 
     return jax.lax.map(one, (keys, xs), batch_size=max(1, chunk_size // per_chunk))
