@@ -2,11 +2,13 @@
 
 import functools
 import json
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from experiments.benchmarks import steps, table
+from experiments.benchmarks.device_time import busy_seconds, device_seconds
 from experiments.benchmarks.interleaved import Contender, Times, quartiles, time_interleaved
 from tests import commands
 from tests.taking_turns import fails, writes
@@ -28,6 +30,37 @@ def test_ratios_are_taken_within_a_round():
     assert mine.over(other) == (2.0, 2.0, 2.0)
     np.testing.assert_allclose(mine.milliseconds, np.percentile([2e3, 4e3, 3e4, 4e4, 6e3], [25, 50, 75]))
     assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 3.0, 4.0)
+
+
+class Named(NamedTuple):
+    """A plane or a line of a trace."""
+
+    name: str
+    lines: tuple[Any, ...] = ()
+    events: tuple[Any, ...] = ()
+
+
+class Event(NamedTuple):
+    """In nanoseconds."""
+
+    start_ns: float
+    duration_ns: float
+
+
+def test_a_device_is_at_work_in_the_union_of_its_own_events():
+    """Two streams overlap for 10 ns; the line of modules and the host's plane say nothing of their own."""
+    first = Named("Stream #13(Compute)", events=(Event(100, 50), Event(120, 10), Event(300, 20)))
+    second = Named("Stream #14(MemcpyD2H)", events=(Event(140, 30),))
+    modules = Named("XLA Modules", events=(Event(0, 1000),))
+    host = Named("/host:CPU", lines=(Named("Stream of thought", events=(Event(0, 5000),)),))
+    assert busy_seconds([host, Named("/device:GPU:0", lines=(first, modules, second))]) == pytest.approx(90e-9)
+    operations = Named("/device:TPU:0", lines=(Named("XLA Ops", events=(Event(7, 5),)),))
+    assert busy_seconds([operations, host]) == pytest.approx(5e-9)
+    assert busy_seconds([host]) is None
+
+
+def test_on_a_cpu_no_device_is_at_work():
+    assert device_seconds(lambda: pytest.fail("nothing is to be called")) is None
 
 
 @pytest.fixture
@@ -63,6 +96,14 @@ def test_the_operations_of_a_step_by_hand():
     encoder = 2 * 2 * (2 * 1568 + 3 * 12)  # the data need no gradient
     decoder = 2 * 10 * 3 * (6 + 1568)
     assert case.flops == encoder + decoder
+
+
+def test_what_a_device_does_is_a_column_where_it_is_known(group):
+    times = {name: of._replace(on_device=0.125) for name, of in group.times.items() if name == "ours"}
+    text = table.to_markdown([group._replace(times=group.times | times)], [], rounds=5)
+    assert "| | milliseconds | over products | over ours | of the peak | at work on the device |" in text.splitlines()
+    assert "| ours | 200 (200 to 200) | 2.00 (2.00 to 2.00) | 1.00 (1.00 to 1.00) | 50% | 125.00 |" in text.splitlines()
+    assert "at work" not in table.to_markdown([group], [], rounds=5)
 
 
 def test_a_part_that_does_not_exist_is_refused():

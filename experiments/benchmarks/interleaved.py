@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from .device_time import device_seconds
+
 Call = Callable[[], float | None]
 """Does the work once, to its end; returns the seconds that count, or None for those that it took."""
 
 Make = Callable[[], Call]
 """Prepares a contender in its process; a function that can be pickled."""
+
+# What a contender's process is asked for.
+_TIMED, _TRACED = "timed", "traced"
 
 
 class Contender(NamedTuple):
@@ -26,10 +31,17 @@ class Contender(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Of one contender: seconds a step in every round, or why there are none."""
+    """Of one contender.
+
+    Attributes:
+      seconds: a step's, in every round.
+      failure: why there are none.
+      on_device: the seconds of a step in which an accelerator was at work, in one more call; None without one.
+    """
 
     seconds: tuple[float, ...]
-    failure: str | None
+    failure: str | None = None
+    on_device: float | None = None
 
     def over(self, other: "Times") -> tuple[float, float, float] | None:
         """Returns the quartiles of the ratio to another's time of the same round: the lower, the median, the upper."""
@@ -70,9 +82,15 @@ def time_interleaved(contenders: Mapping[str, Contender], *, rounds: int) -> dic
             for name, contender in contenders.items():
                 if name not in failures:
                     connection = started[name][1]
-                    connection.send(True)
+                    connection.send(_TIMED)
                     seconds[name].append(_answer(connection) / contender.steps)
-        return {name: Times(tuple(values), failures.get(name)) for name, values in seconds.items()}
+        on_device = dict.fromkeys(contenders)
+        for name in [name for name in contenders if name not in failures]:
+            connection = started[name][1]
+            connection.send(_TRACED)
+            traced = _answer(connection)
+            on_device[name] = None if traced is None else traced / contenders[name].steps
+        return {name: Times(tuple(seconds[name]), failures.get(name), on_device[name]) for name in contenders}
     finally:
         for process, connection in started.values():
             connection.close()
@@ -98,9 +116,12 @@ def _serve(connection: Any, make: Make) -> None:
     connection.send(None)
     while True:
         try:
-            connection.recv()
+            asked = connection.recv()
         except EOFError:
             return
+        if asked == _TRACED:
+            connection.send(device_seconds(call))
+            continue
         start = time.perf_counter()
         counted = call()
         connection.send(time.perf_counter() - start if counted is None else counted)

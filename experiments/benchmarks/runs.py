@@ -29,15 +29,12 @@ def train_command(case: Case, steps: int) -> Call:
 
     What counts is a step's time by the run's own `examples_per_second`, which is without compilation and evaluation.
     """
-    folder = Path(tempfile.mkdtemp())
-    np.save(folder / "images.npy", images())
+    folder = _with_images()
     options = ["--config.training.schedule=cosine", "--config.training.average_decay=0.999"]
 
     def call() -> float:
         with tempfile.TemporaryDirectory() as workdir:
-            subprocess.run(
-                _train(case, folder / "images.npy", workdir, steps, *options), check=True, capture_output=True
-            )
+            subprocess.run(_train(case, folder.name, workdir, steps, *options), check=True, capture_output=True)
             speed = json.loads((Path(workdir) / "summary.json").read_text())["examples_per_second"]
         return steps * case.batch_size / speed
 
@@ -49,13 +46,12 @@ def launch(case: Case, *, warm: bool) -> Call:
 
     What XLA compiles is kept from one launch to the next where they are `warm`, and each finds nothing otherwise.
     """
-    folder = Path(tempfile.mkdtemp())
-    np.save(folder / "images.npy", images())
+    folder = _with_images()
 
     def call() -> float:
         with tempfile.TemporaryDirectory() as workdir:
-            cache = folder / "cache" if warm else Path(workdir) / "cache"
-            command = _train(case, folder / "images.npy", workdir, 2, "--config.training.log_every=1")
+            cache = Path(folder.name if warm else workdir) / "cache"
+            command = _train(case, folder.name, workdir, 2, "--config.training.log_every=1")
             own = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
             start = time.perf_counter()
             process = subprocess.Popen(
@@ -77,9 +73,16 @@ def launch(case: Case, *, warm: bool) -> Call:
     return call
 
 
-def _train(case: Case, data_file: Path, workdir: str, steps: int, *options: str) -> list[str]:
+def _with_images() -> tempfile.TemporaryDirectory[str]:
+    """Returns a folder with images.npy, which is deleted with the process."""
+    folder = tempfile.TemporaryDirectory()
+    np.save(Path(folder.name) / "images.npy", images())
+    return folder
+
+
+def _train(case: Case, data_dir: str, workdir: str, steps: int, *options: str) -> list[str]:
     fields = {
-        "data.path": str(data_file),
+        "data.path": f"{data_dir}/images.npy",
         "data.binarization": "dynamic",
         "model.network": f"mlp(hidden={case.hidden}, activation={case.activation})",
         "model.latent_dim": f"({case.latent_dim},)",

@@ -74,14 +74,18 @@ def to_markdown(groups: list[Group], remarks: list[str], *, rounds: int) -> str:
     for group in groups:
         over = [f" over {name} |" for name in group.references]
         peak = [" of the peak |"] if group.flops else []
-        lines += ["", f"**{group.title}**", "", "".join(["| | milliseconds |", *over, *peak])]
-        lines.append("|---|---|" + "---|" * (len(over) + len(peak)))
+        on_device = any(times.on_device is not None for times in group.times.values())
+        device = [" at work on the device |"] if on_device else []
+        lines += ["", f"**{group.title}**", "", "".join(["| | milliseconds |", *over, *peak, *device])]
+        lines.append("|---|---|" + "---|" * (len(over) + len(peak) + len(device)))
         for name, times in group.times.items():
             cells = [name, times.failure or _with_quartiles(times.milliseconds)]
             cells += [_with_quartiles(times.over(group.times[other])) for other in group.references]
             if group.flops:
                 fraction = group.fraction_of_peak(name)
                 cells.append("" if fraction is None else f"{fraction:.0%}")
+            if on_device:
+                cells.append("" if times.on_device is None else f"{1e3 * times.on_device:.2f}")
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(f"- {remark}" for remark in remarks)]) + "\n"
 
@@ -95,6 +99,7 @@ def write(folder: Path, groups: list[Group], remarks: list[str], *, rounds: int)
             "title": group.title,
             "seconds": {name: list(times.seconds) for name, times in group.times.items()},
             "failures": {name: times.failure for name, times in group.times.items() if times.failure},
+            "seconds_on_device": {name: times.on_device for name, times in group.times.items()},
             "references": list(group.references),
         }
         for group in groups
