@@ -91,7 +91,7 @@ def to_markdown(groups: list[Group], remarks: list[str], *, rounds: int) -> str:
 
 
 def write(folder: Path, groups: list[Group], remarks: list[str], *, rounds: int) -> None:
-    """Writes benchmark.md, benchmark.json and benchmark.png."""
+    """Writes benchmark.md, benchmark.json and, of the groups whose products are known, benchmark.png."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmark.md").write_text(to_markdown(groups, remarks, rounds=rounds))
     results = [
@@ -106,13 +106,15 @@ def write(folder: Path, groups: list[Group], remarks: list[str], *, rounds: int)
     ]
     found = {"machine": machine(), "rounds": rounds, "groups": results, "remarks": remarks}
     (folder / "benchmark.json").write_text(json_files.to_text(found, indent=2))
-    _draw([group for group in groups if group.flops]).savefig(folder / "benchmark.png", dpi=120)
+    drawn = [group for group in groups if group.flops]
+    if drawn:
+        _draw(drawn).savefig(folder / "benchmark.png", dpi=120)
 
 
 def _draw(groups: list[Group]) -> Figure:
     """Draws each contender's time over that of the matrix products alone."""
     figure = Figure(figsize=(8, 1 + 1.6 * len(groups)), layout="constrained")
-    for axes, group in zip(figure.subplots(max(1, len(groups)), squeeze=False)[:, 0], groups, strict=False):
+    for axes, group in zip(figure.subplots(len(groups), squeeze=False)[:, 0], groups, strict=True):
         limit = group.references[0]
         ratios = {name: times.over(group.times[limit]) for name, times in group.times.items()}
         shown = {name: ratio for name, ratio in ratios.items() if ratio and group.peak and name != group.peak[1]}
