@@ -34,7 +34,7 @@ _OURS, _PRODUCTS = "vae_jax", "the products alone"
 
 
 def _of_case(case: steps.Case, number: int, **others: Contender) -> table.Group:
-    number = max(2, number // case.num_samples) if case.num_samples > 1 else number
+    number = max(2, number // case.num_samples)
     made = {
         _PRODUCTS: functools.partial(steps.matrix_products, case, number),
         _OURS: functools.partial(steps.training_step, case, number),

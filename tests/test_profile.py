@@ -20,7 +20,7 @@ def events(folder: Path) -> list[dict]:
     return json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
 
 
-def test_two_chunks_are_in_it_and_the_first_is_not(tmp_path):
+def test_two_chunks_are_in_it_and_the_first_is_not(tmp_path, capsys):
     """What Perfetto and what TensorBoard opens."""
     with Profile(tmp_path) as profile:
         for name in ("compiles", "one", "two", "three"):
@@ -29,6 +29,7 @@ def test_two_chunks_are_in_it_and_the_first_is_not(tmp_path):
             profile.chunk_ended()
     assert {"one", "two"} <= {event.get("name") for event in events(tmp_path)}
     assert not {"compiles", "three"} & {event.get("name") for event in events(tmp_path)}
+    assert f"a trace of 2 chunk(s) of steps is in {tmp_path}" in capsys.readouterr().out
     (file,) = tmp_path.rglob("*.xplane.pb")
     assert any("CPU" in plane.name for plane in jax.profiler.ProfileData.from_file(str(file)).planes)
 

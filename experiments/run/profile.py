@@ -39,3 +39,4 @@ class Profile:
         if self._runs:
             jax.profiler.stop_trace()
             self._runs = False
+            print(f"a trace of {self._ended - 1} chunk(s) of steps is in {self._folder}, see docs/speed.md", flush=True)
