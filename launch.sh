@@ -107,7 +107,7 @@ command=${1:-train}
 [ $# -eq 0 ] || shift
 case $command in
   test)
-    install "$accelerator,test"
+    install "experiments,$accelerator,test"
     # A worker for each core, a file in one worker: its fixtures are made once. The slowest files come first.
     exec .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder "$@"
     ;;
@@ -117,7 +117,7 @@ case $command in
       echo "error: unknown command '$command'; choose test $commands" >&2
       exit 1
     fi
-    install "$accelerator${EXTRAS:+,$EXTRAS}"
+    install "experiments,$accelerator${EXTRAS:+,$EXTRAS}"
     export ACCELERATOR=$accelerator
     if [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${SLURM_STEP_NODELIST:-}" ]; then
       under_slurm .venv/bin/python -m "experiments.$command" "$@"

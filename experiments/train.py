@@ -25,10 +25,14 @@ from .run import build, scores, session, workdir
 from .run.config import Config, as_flags, validate
 from .run.metrics import NoLog, import_wandb
 
-_DEFAULT = str(Path(__file__).parent / "configs" / "digits.py")
+_DEFAULT = "digits"
 
 FLAGS = CommandFlags()
-FLAGS.string("config", None, "A file with get_config(), see experiments/configs; by default the workdir's own config.")
+FLAGS.string(
+    "config",
+    None,
+    "A recipe of experiments/configs by its name, or a file with get_config(); by default the workdir's own config.",
+)
 _WORKDIR = FLAGS.workdir("runs/digits", "The folder of the run's files.")
 _DATA_DIR = FLAGS.data_dir()
 _DATA_PATH = FLAGS.data_path()

@@ -7,6 +7,7 @@ and figures need.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .extras import needed_for
 from .model import VAE as VAE
 from .model import condition as condition
 from .model import reparameterize as reparameterize
@@ -53,7 +54,8 @@ _SUBPACKAGES = (
 
 def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
-        return importlib.import_module(f".{name}", __name__)
+        with needed_for(f"{__name__}.{name}"):
+            return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

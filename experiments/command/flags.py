@@ -17,6 +17,8 @@ from ml_collections import config_flags
 
 from .errors import UserError, message
 
+_RECIPES = Path(__file__).parent.parent / "configs"
+
 
 class CommandFlags:
     """The flags of one command, apart from those of any other; defined as by absl's DEFINE functions."""
@@ -105,12 +107,19 @@ def config_file(arguments: Sequence[str]) -> str | None:
 def load_config(path: str, kind: type) -> Any:
     """Returns the config of a file with `get_config()`; "file:argument" calls `get_config(argument)`.
 
+    A recipe of experiments/configs may be called by its name, "mnist", wherever the command is run.
+
     Raises:
       UserError: where the file is missing, fails, or returns anything but a config of this kind.
     """
     file, *argument = path.split(":", 1)
+    recipe = _RECIPES / f"{file}.py"
+    file = str(recipe) if recipe.is_file() else file
     if not Path(file).is_file():
-        raise UserError(f"--config={path}: no such file; give a file with get_config(), see experiments/configs")
+        recipes = ", ".join(sorted(file.stem for file in _RECIPES.glob("[a-z]*.py")))
+        raise UserError(
+            f"--config={path}: no such file; give a file with get_config(), or the name of one of {recipes}"
+        )
     specification = importlib.util.spec_from_file_location("config_of_a_run", file)
     if specification is None or specification.loader is None:
         raise UserError(f"--config={path} is no Python file; give a file with get_config(), see experiments/configs")

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
 
 # PIL decodes a file by its content, whatever it is called, and hands PostScript to Ghostscript: a program, run.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -19,6 +19,8 @@ def read_picture(
     Raises:
       ValueError: for more than one frame, or more than 8 bits a channel. PIL raises anything else for other files.
     """
+    from PIL import Image, ImageOps  # here and below, since the pure functions of this package need no pictures
+
     with Image.open(file, formats=FORMATS) as image:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's JPEG, with previews
             raise ValueError("it holds several frames: save each as a picture of its own")
@@ -31,15 +33,17 @@ def read_picture(
 
 
 def fit(
-    image: Image.Image, *, size: tuple[int, int] | None, channels: int | None
+    image: Any, *, size: tuple[int, int] | None, channels: int | None
 ) -> UInt8[np.ndarray, "height width channels"]:
     """Returns a picture as bytes; what is transparent in it lies on white.
 
     Args:
-      image: of any mode but those of more than 8 bits.
+      image: a `PIL.Image.Image` of any mode but those of more than 8 bits.
       size: (height, width): the largest centred part of that aspect ratio, resampled; None leaves the size alone.
       channels: 1 for grey, 3 for colour; None takes 1 where the picture is grey (without transparency), else 3.
     """
+    from PIL import Image, ImageOps
+
     grey = image.mode in ("1", "L")
     if image.mode.startswith("I") or image.mode == "F":
         raise ValueError(_too_deep(image.mode))
@@ -60,6 +64,8 @@ def fit_all(
     same_size = size is None or images.shape[1:3] == tuple(size)
     if same_size and channels in (None, images.shape[-1]):
         return images
+    from PIL import Image
+
     mode: Callable[[np.ndarray], np.ndarray] = lambda image: image[..., 0] if image.shape[-1] == 1 else image
     return np.stack([fit(Image.fromarray(mode(image)), size=size, channels=channels) for image in images])
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..extras import needed_for
 from ..names import check_name
 from .cache import cache_file, read_cache, write_cache
 from .conditions import with_condition
@@ -62,21 +63,23 @@ def load(
     Raises:
       FileNotFoundError: for files that are neither there nor to be had, naming them.
       ValueError: for an unknown name, damaged files, or examples that are not alike.
+      ModuleNotFoundError: naming the extra, where a package is missing.
     """
-    dataset = _load(
-        name,
-        path=path,
-        data_dir=data_dir,
-        manual_dir=manual_dir,
-        image_size=image_size,
-        channels=channels,
-        held_out=held_out,
-        memory_gb=memory_gb,
-        split_rule=split_rule,
-        schema=schema,
-        condition=condition,
-        layer=layer,
-    )
+    with needed_for(f"the data set {path or name}"):
+        dataset = _load(
+            name,
+            path=path,
+            data_dir=data_dir,
+            manual_dir=manual_dir,
+            image_size=image_size,
+            channels=channels,
+            held_out=held_out,
+            memory_gb=memory_gb,
+            split_rule=split_rule,
+            schema=schema,
+            condition=condition,
+            layer=layer,
+        )
     is_table = path is not None and dataset.contents.is_table
     dataset = dataset if is_table else with_condition(dataset, condition)
     return with_holes(dataset, missing) if missing else dataset

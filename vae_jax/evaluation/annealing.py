@@ -15,6 +15,7 @@ from .. import parallel
 from ..checks import check_count
 from ..distributions import Distribution
 from ..distributions.protocol import stated_reparameterized
+from ..extras import needed_for
 from ..keys import check_key
 from ..losses.example import Example, examples_of
 from ..model import VAE, Params
@@ -291,7 +292,8 @@ def _transition(
     key: Key[Array, ""], z: Any, log_density: _LogDensity, step_size: Float[Array, ""], num_leapfrog: int
 ) -> tuple[Any, Float[Array, ""]]:
     """One transition of HMC, with its probability of acceptance."""
-    from blackjax.mcmc import hmc  # takes half a second, which `import vae_jax.evaluation` must not
+    with needed_for("annealing"):
+        from blackjax.mcmc import hmc  # takes half a second, which `import vae_jax.evaluation` must not
 
     jitter_key, hmc_key = jax.random.split(key)
     # A step size of random length keeps a trajectory from ending, time and again, where it began.

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..checks import check_count, check_rows
+from ..extras import needed_for
 
 
 class Probe(NamedTuple):
@@ -41,7 +42,8 @@ def linear_probe(
       ValueError: for missing labels, another number of them than of latents, training labels of one class, latents that
         are not finite (naming the rows), that are no matrices or of different width, or no examples.
     """
-    from sklearn.linear_model import LogisticRegression  # takes 1.6 s to import
+    with needed_for("linear_probe"):
+        from sklearn.linear_model import LogisticRegression  # takes 1.6 s to import
 
     return _probe(LogisticRegression(max_iter=1000), train_latents, train_labels, test_latents, test_labels)
 
@@ -66,7 +68,8 @@ def nearest_neighbour_probe(
     Raises:
       ValueError: as `linear_probe`, and for a k below 1.
     """
-    from sklearn.neighbors import KNeighborsClassifier
+    with needed_for("nearest_neighbour_probe"):
+        from sklearn.neighbors import KNeighborsClassifier
 
     count = min(check_count(num_neighbours, "num_neighbours"), check_rows(train_latents, "train_latents"))
     classifier = KNeighborsClassifier(n_neighbors=count)
