@@ -118,6 +118,26 @@ def test_the_values_of_a_column_follow_from_its_kind(tmp_path, case):
     np.testing.assert_array_equal(value, np.array(exact, dtype), strict=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "entries", "kind"),
+    [
+        ("label", ["2", "0", "2"], "label"),
+        ("labels", ["b", "a", "a"], "label"),
+        ("label", ["0", "1", "1"], "label"),
+        ("label", ["0.5", "1", "2"], "real"),  # no classes
+        ("label", ["2", "", "0"], "count"),  # nor is every row of one
+        ("y", ["2", "0", "2"], "count"),
+    ],
+)
+def test_classes_called_label_are_the_label_unless_the_schema_says_otherwise(tmp_path, name, entries, kind):
+    table = read(tmp_path, {"x": X[:3], name: entries})
+    assert table.columns[1].kind == kind
+    assert (table.labels is not None) == (kind == "label")
+    if kind == "label":
+        assert "is taken for the label" in table.notes[0]
+        assert read(tmp_path, {"x": X[:3], name: entries}, {name: "category"}).labels is None
+
+
 def test_labels_are_coded_by_value_or_in_alphabetical_order_and_not_modelled(tmp_path):
     table = read(tmp_path, {"x": X[:3], "y": ["10", "9", "9"]}, {"y": "label"})
     assert (table.labels.tolist(), list(table.values), table.columns[1].levels) == ([1, 0, 0], ["x"], ("9", "10"))

@@ -68,6 +68,9 @@ class Table(NamedTuple):
     listed: frozenset[str]
 
 
+_LABELS, _CLASSES = ("label", "labels"), ("binary", "category", "count")
+
+
 def read_table(
     path: str | Path,
     *,
@@ -83,7 +86,8 @@ def read_table(
     category for other texts; count for whole numbers from 0 to 2³¹ − 1 written without point or exponent; positive for
     numbers above 0 of which the largest is 100 times the smallest or more; else real. It is ignored, with a note, where
     it has no entries, is constant, numbers the rows from 0 or 1, or has more than 20 texts that differ in more than
-    half of the rows. Levels that the schema does not list are sorted, whole numbers by value.
+    half of the rows. A column of classes without missing entries that is called "label" or "labels" is the label.
+    Levels that the schema does not list are sorted, whole numbers by value.
 
     Args:
       path: the file.
@@ -106,7 +110,7 @@ def read_table(
             raise DataError(
                 f"{path}: a table has at most one {kind} column, and the schema has {of_kind}; ignore others"
             )
-    has_id = any(column.kind == "id" for column in given.values())
+    has_id, has_label = (any(column.kind == kind for column in given.values()) for kind in ("id", "label"))
     columns, notes, hashed, values, seen = [], [], [], {}, {}
     for name in file.names:
         column = given.get(name, Column(name, "guess"))
@@ -116,6 +120,9 @@ def read_table(
             if reason and column.condition:
                 raise own.error(f"{reason}, so that it is no condition unless a schema gives its kind")
             kind = "ignore" if kind == "id" and has_id else kind
+            if column.kind == "guess" and not has_label and name in _LABELS and kind in _CLASSES and own.seen.all():
+                kind, has_label = "label", True
+                notes.append(f"column {name!r} is taken for the label, which colours figures and is not modelled")
             has_id = has_id or kind == "id"
             what = "is taken for the rows' id" if kind == "id" else "is ignored"
             notes += [f"column {name!r} {what}: {reason}"] if reason else []
