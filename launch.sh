@@ -9,6 +9,7 @@
 #
 #   ./launch.sh                        the main job: train on the bundled digits, evaluate, draw, into runs/digits
 #   ./launch.sh test [flags of pytest]  the tests
+#   ./launch.sh docs                   the site of the documentation, into docs/_build
 #   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
 #   ./launch.sh evaluate --workdir=runs/digits        also: sample, encode, reconstruct, score, impute,
 #                                                     checkpoints, parts, gradient_study, benchmark
@@ -111,10 +112,14 @@ case $command in
     # A worker for each core, a file in one worker: its fixtures are made once. The slowest files come first.
     exec .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder "$@"
     ;;
+  docs)
+    install "experiments,$accelerator,test,docs"
+    exec .venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going --jobs=auto docs docs/_build "$@"
+    ;;
   *)
     if [[ ! $command =~ ^[a-z_]+$ ]] || [ ! -f "experiments/$command.py" ] || [[ $command = _* ]]; then
       commands=$(basename -a -s .py experiments/[a-z]*.py | paste -sd ' ')
-      echo "error: unknown command '$command'; choose test $commands" >&2
+      echo "error: unknown command '$command'; choose test docs $commands" >&2
       exit 1
     fi
     install "experiments,$accelerator${EXTRAS:+,$EXTRAS}"

@@ -92,13 +92,13 @@ class Started:
     The imports are a third of a small run's time. Signals, exit statuses and files are those of any process.
     """
 
-    def __init__(self, name: str, *arguments: str, devices: int = 1) -> None:
+    def __init__(self, name: str, *arguments: str, devices: int = 1, cwd: Path = ROOT) -> None:
         self.args = command(name, *arguments)
         # To files: a process whose pipe is full would wait for a reader.
         self._said = Path(tempfile.mkdtemp(prefix="vae_jax_said_"))
         weakref.finalize(self, shutil.rmtree, self._said, ignore_errors=True)
         own = {"XLA_FLAGS": xla_flags(devices)}
-        self._process = _server().Process(target=_become, args=(name, arguments, own, str(self._said)))
+        self._process = _server().Process(target=_become, args=(name, arguments, own, str(self._said), cwd))
         self._process.start()
 
     @property
@@ -146,9 +146,9 @@ class Started:
         self.kill()
 
 
-def run(name: str, *arguments: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
+def run(name: str, *arguments: str, devices: int = 1, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Returns what a command came to, in a process of its own."""
-    with Started(name, *arguments, devices=devices) as process:
+    with Started(name, *arguments, devices=devices, cwd=cwd) as process:
         status = process.wait()
         return subprocess.CompletedProcess(process.args, status, process.stdout, process.stderr)
 
@@ -201,7 +201,7 @@ def _server() -> Any:
     return context
 
 
-def _become(name: str, arguments: Sequence[str], variables: dict[str, str], said: str) -> None:
+def _become(name: str, arguments: Sequence[str], variables: dict[str, str], said: str, cwd: Path) -> None:
     """Turns a process just forked into that of a command."""
     os.setsid()
     for number, stream in ((1, "stdout"), (2, "stderr")):
@@ -209,7 +209,7 @@ def _become(name: str, arguments: Sequence[str], variables: dict[str, str], said
     # Open for as long as the process lives.
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # until the process ends
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115  # likewise
-    os.chdir(ROOT)
+    os.chdir(cwd)
     os.environ.update(variables)
     sys.argv = [name, *arguments]
     try:

@@ -18,8 +18,10 @@ from tests.commands import ROOT
 from vae_jax import data, losses, parallel, training
 from vae_jax.networks.assemble import COMPUTE_DTYPES
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SOURCES = [*PAGES, *sorted((ROOT / "experiments").rglob("*.py")), ROOT / "launch.sh"]
+WRITTEN = [path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(WRITTEN)]
+LAUNCHING = sorted((ROOT / "docs" / "launching").glob("*.sh"))
+SOURCES = [*PAGES, *sorted((ROOT / "experiments").rglob("*.py")), *LAUNCHING, ROOT / "launch.sh"]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,8 @@ def shown(pattern: str) -> Iterator[str]:
         if path.suffix == ".py":
             text = ast.get_docstring(ast.parse(text)) or ""
         text = re.sub(r"\\\n\s*", "", text)  # a command goes on after a backslash
+        if path in LAUNCHING:
+            text = f"```bash\n{text}\n```"
         fenced = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
         inline = [span.replace("\n", " ") for span in re.findall(r"`([^`]+)`", text)]
@@ -87,7 +91,9 @@ def shown(pattern: str) -> Iterator[str]:
                 yield found
 
 
-COMMANDS = sorted({*shown(r"(^|[ /])launch\.sh( |$)"), *shown("^python -m "), *shown("^--config[.=][^<]*$")})
+COMMANDS = sorted(
+    {*shown(r"(^|[ /])launch\.sh( |$)"), *shown("^vae-jax "), *shown("^python -m "), *shown("^--config[.=][^<]*$")}
+)
 
 
 def test_commands_of_every_form_are_found():
@@ -104,7 +110,7 @@ def test_every_command_of_the_docs_is_one_of_the_shell():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_of_the_docs_is_one_of_its_command(command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    _, after = re.split(r"launch\.sh|python -m|(?=^--config)", command, maxsplit=1)
+    _, after = re.split(r"launch\.sh|python -m|vae-jax|(?=^--config)", command, maxsplit=1)
     after = after.rstrip('"')  # of a command for another machine, within quotes
     words = [word for word in shlex.split(after, comments=True) if "…" not in word and "max_restarts" not in word]
     name = words.pop(0).removeprefix("experiments.") if words and not words[0].startswith("-") else "train"

@@ -18,7 +18,8 @@ assert not {"tensorflow_datasets", "matplotlib", "PIL", "ml_collections"} & set(
 oracle = oracles.linear_gaussian(jax.random.key(0), latent_dim=1, event_dim=3)
 z_key, x_key = jax.random.split(jax.random.key(1))
 zs = jax.vmap(oracle.vae.prior(oracle.params).sample)(jax.random.split(z_key, 400))
-xs = np.asarray(jax.vmap(lambda z, key: oracle.vae.decode(oracle.params, z).sample(key))(zs, jax.random.split(x_key, 400)))
+draw = lambda z, key: oracle.vae.decode(oracle.params, z).sample(key)
+xs = np.asarray(jax.vmap(draw)(zs, jax.random.split(x_key, 400)))
 vae = networks.mlp(event_shape=3, latent_dim=1, hidden=(8,), likelihood="normal")
 loss = functools.partial(losses.over_batch(losses.negative_elbo), vae=vae)
 params, curve = training.fit(

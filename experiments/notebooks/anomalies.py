@@ -21,13 +21,12 @@
 
 # %%
 import functools
-import sys
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 from vae_jax import data, evaluation, losses, networks, training
 
@@ -122,7 +121,7 @@ for name, found in of_abnormal.items():
 # enough.
 
 # %%
-figure = Figure((9, 6), layout="constrained")
+figure = plt.figure(figsize=(9, 6), layout="constrained")
 for axes, score in zip(figure.subplots(2, 1), of_normal, strict=True):
     shown = {"digits": of_normal[score], **{n: of_abnormal[n][score] for n in list(abnormal)[:3]}}
     top = np.quantile(np.concatenate(list(shown.values())), 0.995)
@@ -130,8 +129,6 @@ for axes, score in zip(figure.subplots(2, 1), of_normal, strict=True):
         axes.hist(values, bins=np.linspace(0, top, 40), histtype="step", label=name, density=True)
     axes.set(xlabel=f"{score}, nats", yticks=[])
     axes.legend(fontsize=8)
-if len(sys.argv) > 1:
-    figure.savefig(sys.argv[1], dpi=70)
 
 # %%
 for name in ("lines", "small, in a corner", "lower half"):

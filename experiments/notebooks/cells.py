@@ -20,22 +20,21 @@
 
 # %%
 import functools
-import sys
 import tempfile
 from pathlib import Path
 
 import anndata
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy import sparse
 from sklearn.decomposition import PCA
 
 from vae_jax import data, evaluation, fitted, losses, training
 
-folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
+folder = Path(tempfile.mkdtemp())
 
 # %% [markdown]
 # ## The file
@@ -126,7 +125,7 @@ of_counts, of_means = (distance(of / of.sum(axis=1, keepdims=True)) for of in (c
 print(f"distance to the true shares: counts {of_counts:.3f}, denoised {of_means:.3f}")
 
 # %%
-figure = Figure((9, 7), layout="constrained")
+figure = plt.figure(figsize=(9, 7), layout="constrained")
 shown = [(what, name, space) for what in ("cell_type", "batch") for name, space in spaces.items()]
 for axis, (what, name, space) in zip(figure.subplots(2, 2).ravel(), shown, strict=True):
     two = PCA(2, random_state=0).fit_transform(space)
@@ -135,7 +134,6 @@ for axis, (what, name, space) in zip(figure.subplots(2, 2).ravel(), shown, stric
     axis.set_title(f"{what}, in two directions of the {name}", fontsize=10)
     axis.legend(markerscale=4, fontsize=7)
     axis.set(xticks=[], yticks=[])
-figure.savefig(folder / "cells.png", dpi=60)
 
 # %%
 cells.obsm["X_vae_mean"], cells.layers["reconstruction"] = latents, means
