@@ -65,8 +65,7 @@ def _of_prior() -> None:
     if not is_file and any((output / "images").glob("*.png")):
         raise UserError(f"{output / 'images'} holds images already; delete that folder, or choose another --output")
     with user_errors():
-        with runs.open_checkpoints(folder) as checkpoints:
-            fitted = runs.stored_model(checkpoints, runs.choose(checkpoints, "latest")).fitted
+        fitted = runs.read_fitted(folder)
         model = command.load(_FILES, folder, config, fitted.contents)
         if not is_file:
             output.mkdir(parents=True, exist_ok=True)

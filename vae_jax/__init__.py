@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import data as data
     from . import distributions as distributions
     from . import evaluation as evaluation
+    from . import exports as exports
     from . import figures as figures
     from . import fitted as fitted
     from . import likelihoods as likelihoods
@@ -36,6 +37,7 @@ _SUBPACKAGES = (
     "data",
     "distributions",
     "evaluation",
+    "exports",
     "figures",
     "fitted",
     "likelihoods",

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from . import data, expressions, likelihoods
+from .migration import migrate_config
 from .model import VAE
 from .networks import assemble, preprocess
 
@@ -46,6 +47,31 @@ _EXAMPLES = "example:"
 def _number_of(name: str) -> int:
     number = name.removeprefix(_EXAMPLES)
     return int(number) if number.isdigit() else -1
+
+
+class StoredModel(NamedTuple):
+    """What a run's checkpoint, or an export, tells of its model.
+
+    Attributes:
+      config: the run's, in this version's form.
+      fitted: what the model took from its training data.
+    """
+
+    config: dict[str, Any]
+    fitted: Fitted
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], contents: data.Contents, arrays: Mapping[str, np.ndarray]) -> "StoredModel":
+        """Returns it, of the arrays of `Fitted.to_arrays`; raises `ValueError` where they are not of the contents, or
+        the config has no model."""
+        fitted = Fitted.from_arrays(contents, arrays)
+        for name, of in contents.variables().items():
+            if name not in fitted.statistics.x or fitted.statistics.x[name].mean.shape != of.shape:
+                raise ValueError(f"it has no mean of shape {list(of.shape)} of {name or 'x'}")
+        migrated = migrate_config(dict(config))
+        if not isinstance(migrated.get("model"), dict):
+            raise ValueError("its config has no model")
+        return cls(migrated, fitted)
 
 
 def build_vae(model: Mapping[str, Any], fitted: Fitted) -> VAE:

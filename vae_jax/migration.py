@@ -4,10 +4,12 @@ Before version 3 of the format a config spelled out the arguments of parts as fi
 a Gaussian likelihood was a parameter of the decoder.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 # The first version of the format whose parameters are those of this one.
 PARAMS_VERSION = 3
@@ -24,6 +26,32 @@ def migrate_config(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(config.get(name), dict):
             migrated[name] = section(dict(config[name]))
     return migrated
+
+
+def migrate_contents(
+    metadata: Mapping[str, Any], constants: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns what an example is, as JSON has it, and the constant arrays, both as this version writes them.
+
+    Before version 4 of the format examples were pictures of an `event_shape`, and before version 3 their mean was among
+    the metadata, as `data_mean`.
+
+    Raises:
+      ValueError: where there is no mean of the pictures.
+    """
+    arrays = dict(constants)
+    if metadata["data_mean"] is not None:
+        arrays.setdefault("data_mean", np.asarray(metadata["data_mean"], float))
+    if metadata["contents"] is not None:
+        return metadata["contents"], arrays
+    shape = list(metadata["event_shape"] or ())
+    size = None if "data_mean" not in arrays else np.size(arrays["data_mean"])
+    if size is None or min(shape, default=1) < 1 or size != math.prod(shape):
+        found = "no data_mean" if size is None else f"a data_mean of {size} numbers"
+        raise ValueError(f"it has {found}, for {shape}")
+    arrays["data_mean"] = np.asarray(arrays["data_mean"], float).reshape(shape)
+    picture = {"kind": "picture", "shape": shape, "levels": []}
+    return {"x": picture, "condition": {}, "masked": False, "sized": False}, arrays
 
 
 def old_params(tree: Any) -> Any:

@@ -1,21 +1,22 @@
-"""A finished run as (vae, params, config)."""
+"""A finished run, or its export, as (vae, params, config)."""
 
-import math
+import contextlib
+import functools
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import FrozenConfigDict
 
-from . import data, expressions
-from .fitted import Fitted, build_vae
-from .migration import migrate_config
+from . import data, exports, expressions
+from .fitted import Fitted, StoredModel, build_vae
+from .migration import migrate_contents
 from .model import VAE, Params
 from .training import Checkpoints, json_files
+from .training.provenance import PROVENANCE
 
 _FIELDS: dict[str, Any] = {
     "config": dict,
@@ -25,13 +26,6 @@ _FIELDS: dict[str, Any] = {
 }
 
 
-class StoredModel(NamedTuple):
-    """What a checkpoint tells of its model: the run's config, in this version's form, and what it took of the data."""
-
-    config: dict[str, Any]
-    fitted: Fitted
-
-
 def load(
     workdir: str | Path,
     *,
@@ -39,15 +33,17 @@ def load(
     checkpoint: str | int | None = None,
     trusted: Collection[str] = (),
 ) -> tuple[VAE, Params, FrozenConfigDict]:
-    """The model of a run of `experiments.train`, its parameters at a checkpoint, and its config.
+    """Returns the model of a run of `experiments.train`, its parameters at a checkpoint, and its config; of an export
+    of `experiments.export` the same, to the bit.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder, or an export's.
       average: whether to load the weight average, of which a run that keeps one reports the figures, in place of the
         raw parameters.
       checkpoint: "latest", "best" (by the validation ELBO), or a step; None is the one whose figures the run reports,
         "best" for a run with `training.patience` and "latest" for any other. Every file is first compared with its
-        SHA-256; "latest" passes over damaged checkpoints, with a warning.
+        SHA-256; "latest" passes over damaged checkpoints, with a warning. An export holds one checkpoint, and takes
+        None or its step.
       trusted: packages of one's own whose functions the run's model may name, "mypackage" for
         "mypackage.nets:tower(width=64)". Nothing else that a run's folder names is imported.
 
@@ -56,16 +52,73 @@ def load(
       ValueError: where it is damaged, or does not fit the code, or the run keeps no weight average, or its config
         names a module that is not trusted.
     """
+    with open_model(workdir, checkpoint=checkpoint) as opened:
+        vae = opened.build(trusted)
+        params = opened.read_params(jax.eval_shape(vae.init, jax.random.key(0)), average=average)
+    return vae, params, FrozenConfigDict(opened.stored.config)
+
+
+class OpenModel(NamedTuple):
+    """A checkpoint of a run, or an export, of which nothing is built.
+
+    Attributes:
+      step: of the checkpoint.
+      where: what messages call it.
+      stored: what it tells of its model.
+      provenance: what wrote the checkpoint, `{"versions", "commit"}`, each None where it does not say.
+      read_params: (pytree of arrays or their shapes, average=False) -> the parameters, or their average; raises
+        `ValueError` where there are others, or no average.
+    """
+
+    step: int
+    where: str
+    stored: StoredModel
+    provenance: dict[str, Any]
+    read_params: Callable[..., Params]
+
+    def build(self, trusted: Collection[str]) -> VAE:
+        """Returns the model; raises `ValueError` where it cannot be built, or names a module that is not trusted."""
+        check_trusted(self.stored.config, trusted, self.where)
+        try:
+            return build_vae(self.stored.config["model"], self.stored.fitted)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.where} holds a model that cannot be built: {error}") from error
+
+
+@contextlib.contextmanager
+def open_model(workdir: str | Path, *, checkpoint: str | int | None = None) -> Iterator[OpenModel]:
+    """Yields what the folder of a run or an export holds of a model at a checkpoint; both arguments as in `load`.
+
+    Raises:
+      FileNotFoundError: where there is no such checkpoint.
+      ValueError: where it is damaged.
+    """
+    if exports.is_export(workdir):
+        exported = exports.read(workdir)
+        if checkpoint is not None and str(checkpoint) != str(exported.step):
+            raise ValueError(
+                f"{exported.where} holds one checkpoint, that of step {exported.step}, and not {checkpoint!r}: leave "
+                "the checkpoint out, or name the folder of the run"
+            )
+        yield OpenModel(exported.step, exported.where, exported.stored, exported.provenance, exported.read_params)
+        return
     with open_checkpoints(workdir) as checkpoints:
         step = choose(checkpoints, checkpoint)
-        stored, where = stored_model(checkpoints, step), f"the checkpoint {checkpoints.directory / str(step)}"
-        check_trusted(stored.config, trusted, where)
-        try:
-            vae = build_vae(stored.config["model"], stored.fitted)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where} holds a model that cannot be built: {error}") from error
-        params = checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)), average=average)
-    return vae, params, FrozenConfigDict(stored.config)
+        stored, provenance = stored_model(checkpoints, step), checkpoints.metadata(step, **PROVENANCE)
+        yield OpenModel(
+            step,
+            _named(checkpoints, step),
+            stored,
+            {name: provenance[name] for name in PROVENANCE},
+            functools.partial(checkpoints.restore_params, step),
+        )
+
+
+def read_fitted(workdir: str | Path) -> Fitted:
+    """Returns what the model of a run or an export took from its training data, the same at every checkpoint; raises
+    as `load`."""
+    with open_model(workdir, checkpoint=None if exports.is_export(workdir) else "latest") as opened:
+        return opened.stored.fitted
 
 
 def open_rows(
@@ -74,7 +127,7 @@ def open_rows(
     """Returns the rows of a file as examples of a run's model, read some at a time, or all by `read()`.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder, or an export's.
       path: as in `data.open_rows`.
       layer: of an AnnData file, that which is read in the place of X; by default the one that the run was trained on.
       id_name: the column that names the rows; by default the one that the run's schema says, or that is called "id".
@@ -83,8 +136,7 @@ def open_rows(
       FileNotFoundError: where there is no run or no file.
       ValueError: as `load` and `data.open_rows`.
     """
-    with open_checkpoints(workdir) as checkpoints:
-        contents = stored_model(checkpoints, choose(checkpoints, "latest")).fitted.contents
+    contents = read_fitted(workdir).contents
     stored = json_files.read_object(
         Path(workdir).expanduser() / "config.json", {"data": dict | None, "data_fingerprint": dict | None}
     )
@@ -135,35 +187,12 @@ EXPRESSIONS = (
 
 def stored_model(checkpoints: Checkpoints, step: int) -> StoredModel:
     """Returns what a checkpoint tells of its model; raises `ValueError` where it is damaged."""
-    metadata, where = checkpoints.metadata(step, **_FIELDS), f"the checkpoint {checkpoints.directory / str(step)}"
-    arrays = dict(checkpoints.constants(step))
-    # Before version 3 of the format the mean was among the metadata.
-    if metadata["data_mean"] is not None:
-        arrays.setdefault("data_mean", np.asarray(metadata["data_mean"], float))
+    metadata = checkpoints.metadata(step, **_FIELDS)
     try:
-        if metadata["contents"] is None:  # of a run before there was anything but pictures
-            contents = data.pictures(tuple(metadata["event_shape"] or ()))
-            _check_mean(arrays, contents.event_shape)
-            arrays["data_mean"] = np.asarray(arrays["data_mean"], float).reshape(contents.event_shape)
-        else:
-            contents = data.Contents.from_json(metadata["contents"])
-        fitted = Fitted.from_arrays(contents, arrays)
-        for name, of in contents.variables().items():
-            if name not in fitted.statistics.x or fitted.statistics.x[name].mean.shape != of.shape:
-                raise ValueError(f"it has no mean of shape {list(of.shape)} of {name or 'x'}")
+        contents, arrays = migrate_contents(metadata, checkpoints.constants(step))
+        return StoredModel.of(metadata["config"], data.Contents.from_json(contents), arrays)
     except ValueError as error:
-        raise ValueError(f"{where} is damaged: {error}") from error
-    config = migrate_config(metadata["config"])
-    if not isinstance(config.get("model"), dict):
-        raise ValueError(f"{where} is damaged: its config has no model")
-    return StoredModel(config, fitted)
-
-
-def _check_mean(arrays: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> None:
-    size = None if "data_mean" not in arrays else np.size(arrays["data_mean"])
-    if size is None or min(shape, default=1) < 1 or size != math.prod(shape):
-        found = "no data_mean" if size is None else f"a data_mean of {size} numbers"
-        raise ValueError(f"it has {found}, for {list(shape)}")
+        raise ValueError(f"{_named(checkpoints, step)} is damaged: {error}") from error
 
 
 def open_checkpoints(workdir: str | Path) -> Checkpoints:
@@ -181,9 +210,15 @@ def open_checkpoints(workdir: str | Path) -> Checkpoints:
 def checkpoint_folder(workdir: str | Path) -> Path:
     """Returns where a run keeps its checkpoints; raises `FileNotFoundError` where it has none."""
     folder = Path(workdir).expanduser() / "checkpoints"
+    if exports.is_export(workdir):
+        raise FileNotFoundError(f"{workdir} is an export, which holds one checkpoint, and no folder of them")
     if not folder.is_dir():
         raise FileNotFoundError(f"{workdir} holds no run: there is no folder {folder}")
     return folder
+
+
+def _named(checkpoints: Checkpoints, step: int) -> str:
+    return f"the checkpoint {checkpoints.directory / str(step)}"
 
 
 def choose(checkpoints: Checkpoints, checkpoint: str | int | None) -> int:
@@ -216,7 +251,7 @@ def choose(checkpoints: Checkpoints, checkpoint: str | int | None) -> int:
     if step not in checkpoints.steps():
         raise FileNotFoundError(f"{checkpoints.directory} has no checkpoint {step}, but {checkpoints.steps()}")
     if damages := checkpoints.damages(step):
-        raise ValueError(f"the checkpoint {checkpoints.directory / str(step)} is damaged ({'; '.join(damages)})")
+        raise ValueError(f"{_named(checkpoints, step)} is damaged ({'; '.join(damages)})")
     return step
 
 

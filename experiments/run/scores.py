@@ -44,16 +44,14 @@ def load_weights(
       ValueError: where it is damaged, or holds another model, or no average.
     """
     template = jax.eval_shape(experiment.vae.init, jax.random.key(0))
-    with runs.open_checkpoints(folder) as checkpoints:
-        step = runs.choose(checkpoints, checkpoint)
-        return step, checkpoints.restore_params(step, template, average=weights == "average")
+    with runs.open_model(folder, checkpoint=checkpoint) as opened:
+        return opened.step, opened.read_params(template, average=weights == "average")
 
 
 def load_params(folder: Path, vae: VAE) -> Any:
     """The raw parameters of the checkpoint that a run reports; raises as `load_weights`."""
-    with runs.open_checkpoints(folder) as checkpoints:
-        step = runs.choose(checkpoints, None)
-        return checkpoints.restore_params(step, jax.eval_shape(vae.init, jax.random.key(0)))
+    with runs.open_model(folder) as opened:
+        return opened.read_params(jax.eval_shape(vae.init, jax.random.key(0)))
 
 
 def validation_scores(experiment: build.Experiment, params: Any) -> dict[str, float]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from vae_jax import data, runs
+from vae_jax import data, exports, runs
 from vae_jax.training import json_files
 
 from ..command.errors import UserError, user_errors
@@ -94,8 +94,13 @@ def check(folder: Path, config: Config, fingerprint: dict[str, Any]) -> Stored |
     """Returns what a folder holds of a run that can go on with this config and these data; None where it holds no run.
 
     Raises:
-      UserError: where the run cannot go on with them, or files of a run are there without a config.
+      UserError: where the run cannot go on with them, or files of a run are there without a config, or an export.
     """
+    if exports.is_export(folder):
+        raise UserError(
+            f"--workdir={folder} is an export, which cannot be trained on; nothing was changed. Choose another "
+            f"--workdir, where --init_from={folder} starts a new run from its parameters"
+        )
     if not (folder / CONFIG).exists():
         leftovers = [n for n in (METRICS, CHECKPOINTS, FIGURES, SUMMARY, EVALUATION) if (folder / n).exists()]
         if leftovers:
@@ -162,7 +167,10 @@ def as_stored(folder: Path) -> dict[str, Any]:
         return {}
     stored = read_stored(folder)
     found: dict[str, Any] = {"split_rule": stored.split_rule, "schema": (stored.fingerprint or {}).get("schema")}
-    if (folder / CHECKPOINTS).is_dir():
+    if exports.is_export(folder):
+        with user_errors():
+            found["fitted"] = runs.read_fitted(folder)
+    elif (folder / CHECKPOINTS).is_dir():
         with user_errors(), runs.open_checkpoints(folder) as checkpoints:
             for step in checkpoints.steps():  # all have the same; damaged ones are for others to report
                 with contextlib.suppress(OSError, ValueError):

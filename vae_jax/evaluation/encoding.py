@@ -129,7 +129,7 @@ def _encode(params, keys, xs, *, vae: VAE, num_draws: int, chunk_size: int) -> A
     at = examples_of(vae, params)
 
     def one(example: tuple[Key[Array, ""], Any]) -> tuple[Array, Array]:
-        return _moments(at(*example).q, example[0], num_draws)
+        return posterior_moments(at(*example).q, example[0], num_draws)
 
     # Reduced-precision matrix products (the default on TPUs and some GPUs) would bias every figure.
     with jax.default_matmul_precision("highest"):
@@ -142,7 +142,7 @@ def _reconstruct(params, keys, xs, *, vae: VAE, num_draws: int, chunk_size: int)
 
     def one(example: tuple[Key[Array, ""], Any]) -> Any:
         of_x, key = at(*example), example[0]
-        mean, _ = _moments(of_x.q, key, num_draws)
+        mean, _ = posterior_moments(of_x.q, key, num_draws)
         p, key = of_x.decode(mean), jax.random.fold_in(key, num_draws)  # no draw's own key is of this number
         parts = p.parts if isinstance(p, Joint) else {"": p}
         values = {}
@@ -168,7 +168,12 @@ def _predict(params, keys, xs, *, vae: VAE, chunk_size: int) -> Any:
         return in_blocks(one, (keys, xs), chunk_size)
 
 
-def _moments(q: Any, key: Key[Array, ""], num_draws: int) -> tuple[Array, Array]:
+def posterior_moments(q: Any, key: Key[Array, ""], num_draws: int) -> tuple[Array, Array]:
+    """Returns mean and standard deviations of q(z|x), as q states them or else of draws.
+
+    Raises:
+      ValueError: for a z that is no array of real numbers.
+    """
     real_sample(q, "encode")
     known = moments(q)
     return _draws(q, key, num_draws) if known is None else known

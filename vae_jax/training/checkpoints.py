@@ -16,12 +16,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from .. import migration, parallel
 from . import json_files, manifest
 from .provenance import provenance
 from .step import TrainState
+from .templates import check_fits, type_and_shape
 
 _ARRAYS = ("params", "opt_state", "average")
 _METADATA, _CONSTANTS, _UNFINISHED, _REPLACED = "metadata.json", "constants.npz", ".unfinished", ".replaced"
@@ -56,6 +56,9 @@ class Checkpoints:
           is_there: says whether the folder that holds the directory is still the run's: where it was moved or deleted,
             what a save has made under its old name is removed.
         """
+        import orbax.checkpoint as ocp  # here: what reads an export alone need not have it
+
+        self._args: Any = ocp.args
         self.directory = Path(directory).absolute()
         self._keep, self._run_id, self._is_there = keep, run_id, is_there
         handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
@@ -145,12 +148,12 @@ class Checkpoints:
             return
         parts = parallel.shared(_parts(state))
         self._check_place(parts)
-        items = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
+        items = {name: self._args.StandardSave(part) for name, part in parts.items()}
         about = {"format_version": json_files.FORMAT_VERSION, "step": step, "run_id": self._run_id, "score": finite}
         described = {**metadata, **about, **provenance()}
         # The arrays are on the host when this returns, or views that forbid the reuse of a donated buffer.
         unfinished = self.directory / f"{step}{_UNFINISHED}"
-        self._checkpointer.save(unfinished, args=ocp.args.Composite(**items), force=True)
+        self._checkpointer.save(unfinished, args=self._args.Composite(**items), force=True)
         self._saving = self._background.submit(self._finish, step, unfinished, described, constants or {})
 
     def wait(self) -> None:
@@ -302,10 +305,10 @@ class Checkpoints:
             templates = {name: migration.old_params(template) for name, template in templates.items()}
         self._check_fits(step, templates)
         items = {
-            name: ocp.args.StandardRestore(jax.tree.map(_placed, template)) for name, template in templates.items()
+            name: self._args.StandardRestore(jax.tree.map(_placed, template)) for name, template in templates.items()
         }
         with _readable(self.directory / str(step)):
-            found = self._checkpointer.restore(self.directory / str(step), args=ocp.args.Composite(**items))
+            found = self._checkpointer.restore(self.directory / str(step), args=self._args.Composite(**items))
         return {name: migration.new_params(found[name]) if old else found[name] for name in templates}
 
     def _check_fits(self, step: int, templates: dict[str, Any]) -> None:
@@ -316,15 +319,9 @@ class Checkpoints:
             saved = metadata.get(part)
             if saved is None and part == "average":
                 raise ValueError(f"the checkpoint {self.directory / str(step)} holds no weight average, only params")
-            stored = {} if saved is None else _shapes(saved.tree, lambda path, leaf: leaf.name)
-            wanted = _shapes(template, lambda path, leaf: jax.tree_util.keystr(path, simple=True, separator="."))
-            for name in {**wanted, **stored}:
-                there, here = stored.get(name, "absent"), wanted.get(name, "absent")
-                if there != here:
-                    raise ValueError(
-                        f"the checkpoint {self.directory / str(step)} does not fit this model: {part}.{name} "
-                        f"is {there} there and {here} here"
-                    )
+            leaves = [] if saved is None else jax.tree.leaves(saved.tree)
+            stored = {leaf.name: type_and_shape(leaf) for leaf in leaves}
+            check_fits(f"the checkpoint {self.directory / str(step)}", part, stored, template)
 
 
 _STEP = re.compile("0|[1-9][0-9]*", re.ASCII)
@@ -357,11 +354,6 @@ def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
     """Where an array is to be restored: where the template's is, else on the first device, whatever wrote it."""
     sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _shapes(tree: Any, name: Callable[[Any, Any], str]) -> dict[str, str]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {name(path, leaf): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _parts(state: TrainState) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from .. import __version__
 
+# The fields of `provenance`, and their types in JSON; old checkpoints lack them.
+PROVENANCE = {"versions": dict | None, "commit": str | None}
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint")
 
 

@@ -1,0 +1,1 @@
+"""What an export says of its run."""
