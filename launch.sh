@@ -12,7 +12,7 @@
 #   ./launch.sh docs                   the site of the documentation, into docs/_build
 #   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
 #   ./launch.sh evaluate --workdir=runs/digits        also: sample, encode, reconstruct, score, impute,
-#                                                     checkpoints, parts, gradient_study, benchmark
+#                                                     export, checkpoints, parts, gradient_study, benchmark
 #
 # In several processes, see docs/launching.md:
 #

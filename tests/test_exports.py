@@ -99,6 +99,11 @@ def test_functions_take_any_number_of_rows(folders):
     np.testing.assert_allclose(encode.call(x)["mean"][:1], encode.call(x[:1])["mean"], rtol=1e-5)
 
 
+def test_a_function_names_no_folder_of_the_machine_that_made_it(folders):
+    for name in (exports.ENCODE, exports.DECODE):
+        assert str(commands.ROOT).encode() not in (folders["digits_export"] / name).read_bytes()
+
+
 def test_a_decoder_gives_what_its_distribution_is_made_of(folders):
     vae, params, _ = runs.load(folders["digits"], average=True)
     z = jnp.asarray([[0.5, -1.0], [2.0, 0.0]])

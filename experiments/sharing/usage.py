@@ -47,7 +47,7 @@ def lines(functions: Mapping[str, Function | str], *, weights: str) -> list[str]
         "",
         "| file | takes | returns |",
         "|---|---|---|",
-        *(f"| `{name}` | {_shown(of.takes)} | {_shown(of.gives)} |" for name, of in made.items()),
+        *(f"| `{name}` | {_items(of.takes)} | {_items(of.gives)} |" for name, of in made.items()),
         "",
         "x is as the model sees it: a picture is of numbers in [0, 1], and a class is its number, from 0 on.",
     ]
@@ -75,7 +75,12 @@ def _ones(of: Any) -> str:
     return f"np.ones({(4, *of.shape[1:])}, np.{of.dtype.name})"
 
 
+def _items(of: Mapping[str, Any]) -> str:
+    """Returns arrays by name for a cell of a table."""
+    return ", ".join(f"{name}: {_shown(leaf)}" for name, leaf in of.items()).replace("|", "\\|")
+
+
 def _shown(of: Any) -> str:
     if isinstance(of, Mapping):
-        return "; ".join(f"{name}: {_shown(leaf)}" for name, leaf in of.items()).replace("|", "\\|")
+        return f"{{{', '.join(f'{name}: {_shown(leaf)}' for name, leaf in of.items())}}}"
     return f"{of.dtype}[{', '.join(map(str, of.shape))}]"

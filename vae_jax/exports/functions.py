@@ -3,7 +3,8 @@
 They take and return arrays, and dicts of arrays, with a leading axis of any length.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -104,13 +105,24 @@ def decoder(vae: VAE, params: Params, contents: Contents) -> Function:
 def _exported(function: Callable[..., dict[str, Any]], takes: Mapping[str, Any]) -> Function:
     try:
         # Reduced-precision matrix products, an accelerator's default, would give other figures than the run's.
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), _without_places():
             found = export.export(jax.jit(function), platforms=PLATFORMS)(*takes.values())
         gives = jax.tree.unflatten(found.out_tree, found.out_avals)
         return Function(bytes(found.serialize()), takes, gives)
     except Exception as error:  # of any part, a user's too, and of JAX's compiler for any platform
         lines = str(error).splitlines() or [""]
         raise ValueError(f"{type(error).__name__}: {lines[0]:.300}") from error
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """Keeps out of a program the file and line of each operation, which are of folders of this machine."""
+    before = jax.config.jax_traceback_in_locations_limit  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
 
 
 def _arguments_of_x(contents: Contents) -> dict[str, Any]:
