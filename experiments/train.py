@@ -21,9 +21,9 @@ from vae_jax.training import json_files
 from .command import entry, signals, watchdog
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags, config_file, load_config, override, read_flags
-from .run import build, scores, session, workdir
+from .run import build, scores, session, trackers, workdir
 from .run.config import Config, as_flags, validate
-from .run.metrics import NoLog, import_wandb
+from .run.metrics import NoLog
 
 _DEFAULT = "digits"
 
@@ -42,7 +42,11 @@ _STUCK_AFTER = FLAGS.number(
     "stuck_after", 900, "Seconds without progress that end the process; 0: never.", lower_bound=0
 )
 _TRUST = FLAGS.trust()
-_WANDB = FLAGS.string("wandb_project", None, "Log to this Weights & Biases project too (the extra `wandb`).")
+_TRACK = FLAGS.string(
+    "track",
+    "tensorboard",
+    "Where the run is shown, joined by +: tensorboard, wandb(project=NAME) (the extra `wandb`), module:name(…).",
+)
 _PROFILE = FLAGS.switch("profile", False, "Write a trace of some steps into the workdir, for TensorBoard or Perfetto.")
 _PRINT_CONFIG = FLAGS.switch("print_config", False, "Print every field of the config as a flag, and exit.")
 
@@ -91,8 +95,8 @@ def main(config: Config) -> None:
         print(f"platform {devices[0].platform}, {len(devices)} device(s){several}: {named}", flush=True)
     if _PLATFORM.value not in (None, devices[0].platform):
         raise UserError(f"--require_platform={_PLATFORM.value}, but JAX found {devices[0].platform}")
-    if _WANDB.value is not None:
-        import_wandb()
+    with user_errors():
+        trackers.check(_TRACK.value)
     folder = Path(_WORKDIR.value)
     stored = workdir.as_stored(folder)
     with user_errors():
@@ -118,8 +122,8 @@ def main(config: Config) -> None:
         parallel.wait_for_all("claimed")
         workdir.check(folder, config, experiment.fingerprint)  # of each process, whose disk may hold other data
         place = claimed or workdir.Place(folder)
-        with signals.deferred():
-            also = {"wandb_project": _WANDB.value, "profile": _PROFILE.value}
+        with signals.deferred(), contextlib.ExitStack() as closing:
+            also = {"closing": closing, "track": _TRACK.value, "profile": _PROFILE.value}
             trained = session.train(config, experiment, folder, place, **also)
             place.check()
             finish(config, experiment, trained, folder)
@@ -157,6 +161,7 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
     from .report import figures  # here, since matplotlib takes a second that the first step would wait for
 
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
+    trained.log.show_results(trained.stopped_at, summary["test"], folder / workdir.FIGURES)
     named = f"--workdir={shlex.quote(str(folder))}"
     print(
         f"finished; pictures are in {folder / workdir.FIGURES}. Next, every number with its error, and new images:\n"

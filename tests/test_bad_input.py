@@ -72,7 +72,7 @@ def test_a_config_file_that_fails_is_named(tmp_path, program, message):
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("--wandb_project=x", r"vae_jax\[wandb\]"), ("--require_platform=gpu", "require_platform=gpu.*found cpu")],
+    [("--track=wandb(project=x)", r"vae_jax\[wandb\]"), ("--require_platform=gpu", "require_platform=gpu.*found cpu")],
 )
 def test_what_the_machine_lacks_is_named_before_anything_is_loaded(argument, message):
     with pytest.raises(UserError, match=message):

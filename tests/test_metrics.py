@@ -6,26 +6,17 @@ import threading
 
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.event_pb2 import SessionLog
 
 from experiments.run import metrics
 from experiments.run.metrics import MetricsLog, read_metrics
 from experiments.run.progress import Progress
+from tests.event_files import events
 
 
 def lines(folder) -> list[dict]:
     read = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in read]
-
-
-def events(path) -> list[Event]:
-    """Of a file of records: length, its checksum, bytes, their checksum."""
-    left, found = path.read_bytes(), []
-    while left:
-        size = int.from_bytes(left[:8], "little")
-        found.append(Event.FromString(left[12 : 12 + size]))
-        left = left[16 + size :]
-    return found
 
 
 def test_a_resumed_log_has_the_lines_up_to_its_step_and_no_line_that_a_kill_cut_short(tmp_path):

@@ -1,5 +1,6 @@
 """A run with patience stops where its validation ELBO has been no better for so long, and reports the best."""
 
+import contextlib
 import json
 import math
 import shutil
@@ -223,8 +224,8 @@ def test_evaluations_that_are_no_numbers_end_a_run_at_its_last_parameters(flags,
     monkeypatch.setattr(scores, "validation_scores", lambda experiment, params: {"elbo": math.nan})
     config = train.parse(["train", *flags])
     experiment = build.build(config, data_dir=None)
-    with workdir.claimed(tmp_path, config, experiment.fingerprint) as place:
-        trained = session.train(config, experiment, tmp_path, place, wandb_project=None)
+    with workdir.claimed(tmp_path, config, experiment.fingerprint) as place, contextlib.ExitStack() as closing:
+        trained = session.train(config, experiment, tmp_path, place, closing=closing)
     assert int(trained.state.step) == trained.stopped_at == 10 * LIMIT
     told = f"training stopped at step {10 * LIMIT} of 300: its last {LIMIT} evaluations gave no better validation ELBO"
     assert told in capsys.readouterr().out

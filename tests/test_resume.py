@@ -1,5 +1,6 @@
 """A run is its config: started twice, or killed and started again, it gives the same bits."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -169,8 +170,8 @@ def small(num_steps: int, **changes: str) -> tuple:
 
 def train_small(folder, num_steps: int) -> session.Trained:
     config, experiment = small(num_steps)
-    with workdirs.claimed(folder, config, experiment.fingerprint) as place:
-        return session.train(config, experiment, folder, place, wandb_project=None)
+    with workdirs.claimed(folder, config, experiment.fingerprint) as place, contextlib.ExitStack() as closing:
+        return session.train(config, experiment, folder, place, closing=closing)
 
 
 def test_a_run_that_is_given_more_steps_comes_to_the_bits_of_one_that_had_them(tmp_path):
@@ -207,9 +208,10 @@ def test_a_signal_between_checkpoints_saves_every_step_that_was_told_of(tmp_path
     )
     with (
         workdirs.claimed(tmp_path / "run", config, experiment.fingerprint) as place,
+        contextlib.ExitStack() as closing,
         pytest.raises(signals.Interrupted, match="SIGTERM"),
     ):
-        session.train(config, experiment, tmp_path / "run", place, wandb_project=None)
+        session.train(config, experiment, tmp_path / "run", place, closing=closing)
     (saved,) = (int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert 0 < told[-1] <= saved < 40
 

@@ -1,25 +1,20 @@
-"""Where a run's numbers are kept: metrics.jsonl, TensorBoard and, if asked for, Weights & Biases."""
+"""Where a run's numbers are kept, metrics.jsonl, and shown, by trackers."""
 
 import contextlib
-import importlib
 import itertools
 import math
 import operator
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.summary import scalar
-
 from vae_jax import parallel
 from vae_jax.training import json_files
 
-from ..command.errors import UserError
+from .trackers import Tracked, Trackers
 from .workdir import METRICS
 
 # Figures need no more lines of a split than this; a long run has millions.
@@ -28,32 +23,34 @@ _BLOCK_BYTES = 2**16
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard events of a run, from a given step on: later lines of a killed run are cut off.
-
-    With `wandb_project` also a Weights & Biases run, named after the workdir, with `config`.
-    """
+    """metrics.jsonl of a run, from a given step on, and its trackers: later lines of a killed run are cut off."""
 
     def __init__(
         self,
         workdir: Path,
         *,
         step: int,
-        wandb_project: str | None = None,
-        config: dict[str, Any] | None = None,
+        track: str = "tensorboard",
+        config: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
     ) -> None:
-        self._path = workdir / METRICS
+        """Opens the log; raises `ValueError` for trackers that are unknown.
+
+        Args:
+          workdir: the run's folder.
+          step: that from which the run goes on.
+          track: the trackers, joined by " + ".
+          config: the fields of the run's config by their dotted names.
+          run_id: the run's name for itself.
+        """
+        self._path, self._config = workdir / METRICS, config or {}
         self._file = self._path.open("a+b")
         last = _cut(self._file, step)
         # The splits that have a line of the last step.
         self._step, self._splits = step, {line["split"] for line in last if line["step"] == step}
         # Seconds of the run so far, over all the processes that worked on it.
         self._start = time.perf_counter() - max((line["seconds"] for line in last), default=0.0)
-        self._events = _Events(workdir, first_step=step + 1 if step else None)
-        self._wandb = None
-        if wandb_project is not None:
-            self._wandb = import_wandb().init(
-                project=wandb_project, name=workdir.name, dir=str(workdir), config=config, resume="allow"
-            )
+        self._trackers = Trackers(track, Tracked(workdir, run_id, step, self._config))
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -61,13 +58,11 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # All are closed, in the reverse order, whichever fails; of several errors the last is raised.
+        # Both are closed, whichever fails; of two errors that of the file is raised.
         with contextlib.ExitStack() as stack:
-            if self._wandb is not None:
-                stack.callback(self._wandb.finish)
             stack.enter_context(json_files.naming(self._path))
             stack.callback(self._file.close)  # which writes what `write` could not
-            stack.callback(self._events.close)
+            stack.callback(self._trackers.close)
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         """One line: {"step", "split", "seconds", ...values}; none where there is one of this step and split.
@@ -83,10 +78,17 @@ class MetricsLog:
         with json_files.naming(self._path):
             self._file.write(json_files.to_text(line).encode() + b"\n")
             self._file.flush()
-        for name, value in values.items():
-            self._events.add(f"{split}/{name}", value, step)
-        if self._wandb is not None:
-            self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
+        self._trackers.scalars(step, {f"{split}/{name}": value for name, value in values.items()})
+
+    def show_results(self, step: int, results: Mapping[str, float | None], pictures: Path) -> None:
+        """Shows with the trackers what a run came to at its last step: numbers of the test split, of which some may be
+        None, the PNG files of a folder, and which config led to them."""
+        finite = {
+            f"test/{name}": value for name, value in results.items() if value is not None and math.isfinite(value)
+        }
+        self._trackers.scalars(step, finite)
+        self._trackers.images(step, {path.stem: path for path in sorted(pictures.glob("*.png"))})
+        self._trackers.hyper_parameters(self._config, finite)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -96,33 +98,6 @@ class MetricsLog:
     def seconds(self) -> float:
         """Wall-clock seconds of the run, those before a kill included."""
         return time.perf_counter() - self._start
-
-
-class _Events:
-    """TensorBoard's scalars, written by this thread: that of tensorboardX's `SummaryWriter` dies with a traceback where
-    the disk is full, and what is written after waits for it for ever."""
-
-    def __init__(self, folder: Path, *, first_step: int | None) -> None:
-        """From `first_step` on, what earlier files hold is not shown."""
-        self._folder, self._writer = folder, EventsWriter(str(folder / "events"))
-        self._flushed = time.monotonic()
-        if first_step is not None:
-            log = SessionLog(status=SessionLog.START)
-            self._writer.write_event(Event(step=first_step, wall_time=time.time(), session_log=log))
-
-    def add(self, name: str, value: float, step: int) -> None:
-        with json_files.naming(self._folder):
-            self._writer.write_event(Event(step=step, wall_time=time.time(), summary=scalar(name, value)))
-            if time.monotonic() - self._flushed > _SECONDS_BETWEEN_FLUSHES:
-                self._writer.flush()
-                self._flushed = time.monotonic()
-
-    def close(self) -> None:
-        with json_files.naming(self._folder):
-            self._writer.close()
-
-
-_SECONDS_BETWEEN_FLUSHES = 30  # each waits for the disk
 
 
 class NoLog:
@@ -142,14 +117,6 @@ def open_log(workdir: Path, **options: Any) -> Iterator[MetricsLog | NoLog]:
         return
     with MetricsLog(workdir, **options) as log:
         yield log
-
-
-def import_wandb() -> Any:
-    """The optional package; raises `UserError` naming the extra where it is not installed."""
-    try:
-        return importlib.import_module("wandb")
-    except ModuleNotFoundError as error:
-        raise UserError("--wandb_project needs the package wandb: pip install 'vae_jax[wandb]'") from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The part of a run that one command does: from the newest checkpoint to the end, or to a signal."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +11,9 @@ from vae_jax import parallel, runs, training
 
 from ..command import signals, watchdog
 from ..command.errors import UserError, user_errors
+from ..command.flags import fields
 from . import build, nonfinite, scores, workdir
-from .config import Config, to_dict
+from .config import Config
 from .metrics import MetricsLog, NoLog, open_log
 from .patience import Patience
 from .profile import Profile
@@ -46,10 +48,20 @@ def train(
     folder: Path,
     place: workdir.Place,
     *,
-    wandb_project: str | None,
+    closing: contextlib.ExitStack,
+    track: str = "tensorboard",
     profile: bool = False,
 ) -> Trained:
     """Returns the run of a folder at its end, trained from its newest checkpoint, if there is one.
+
+    Args:
+      config: of the run.
+      experiment: what it builds.
+      folder: of the run.
+      place: the same folder, as it is now.
+      closing: what closes the run's log, which shows its results too.
+      track: the trackers, as `MetricsLog` takes them.
+      profile: whether to write a trace of some steps.
 
     Raises:
       UserError: where a save fails, the folder (`place`) is moved or deleted, the loss or a gradient is not finite, or
@@ -58,8 +70,8 @@ def train(
     """
     options = config.training
     steps = RunSteps(config, experiment)
-    of_run = {"run_id": workdir.read_stored(folder).run_id, "is_there": place.is_there}
-    with training.Checkpoints(folder / workdir.CHECKPOINTS, **of_run) as checkpoints:
+    run_id = workdir.read_stored(folder).run_id
+    with training.Checkpoints(folder / workdir.CHECKPOINTS, run_id=run_id, is_there=place.is_there) as checkpoints:
         with user_errors():
             first = checkpoints.newest_good(_warn, set_aside=True) or 0
             stored = checkpoints.metadata(first, **_FIELDS) if first else dict.fromkeys(_FIELDS)
@@ -71,8 +83,9 @@ def train(
         skips = nonfinite.Skips(options.max_skipped, stored["skipped_steps"] or [])
         patience = Patience(**(stored["patience"] or {}))
         is_spent = lambda: options.patience is not None and patience.since >= options.patience
+        of_fields = {name: value for name, _, value in fields(config)}
+        log = closing.enter_context(open_log(folder, step=first, track=track, config=of_fields, run_id=run_id))
         with (
-            open_log(folder, step=first, wandb_project=wandb_project, config=to_dict(config)) as log,
             Progress(num_steps=options.num_steps, step=first) as progress,
             Profile(folder / workdir.PROFILE if profile and parallel.is_first_process() else None) as profiled,
         ):
