@@ -208,6 +208,16 @@ def test_parameters_of_another_model_are_refused_by_name(copied):
         runs.load(copied)
 
 
+def test_an_export_runs_no_code_but_of_packages_that_are_trusted(copied):
+    path = copied / "config.json"
+    config = json.loads(path.read_text())
+    config["model"]["network"] = "theirs.nets:tower"
+    path.write_text(json.dumps(config))
+    manifest.write(copied, besides=(exports.CARD,))
+    with pytest.raises(ValueError, match=r"export \S+ has a model\.network that would run code of the module theirs"):
+        runs.load(copied)
+
+
 def test_an_export_holds_one_checkpoint(folders):
     runs.load(folders["digits_export"], checkpoint=60)
     with pytest.raises(ValueError, match="holds one checkpoint, that of step 60, and not 'best': leave the checkpoint"):
