@@ -390,7 +390,7 @@ def test_a_posterior_without_a_mean_is_drawn_by_its_draws(flow, tmp_path, capsys
 
 def finish(config, experiment, folder: Path) -> None:
     state = SimpleNamespace(params=experiment.vae.init(jax.random.key(0)), average=None, step=3)
-    log = SimpleNamespace(lines=[], seconds=lambda: 1.0)
+    log = SimpleNamespace(lines=[], seconds=lambda: 1.0, show_results=lambda *told: None)
     train.finish(config, experiment, session.Trained(state, log, None, stopped_at=3, stopped_early=False), folder)
 
 
