@@ -12,8 +12,8 @@ from vae_jax import parallel
 from .command import entry
 from .command.errors import user_errors
 from .command.flags import CommandFlags
-from .report import assessment, figures, table
-from .report.rows import rows
+from .reporting import assessment, figures, table
+from .reporting.rows import rows
 from .run import scores, workdir
 from .run.metrics import read_metrics
 

@@ -16,7 +16,7 @@ from vae_jax import evaluation, losses
 from .command import entry
 from .command.errors import user_errors
 from .command.flags import CommandFlags
-from .report import gradients
+from .reporting import gradients
 from .run import build
 
 FLAGS = CommandFlags()

@@ -27,7 +27,7 @@ from .apply import command, outputs, values
 from .command import entry
 from .command.errors import UserError, user_errors
 from .command.flags import CommandFlags
-from .report import means
+from .reporting import means
 from .run import build, workdir
 
 FLAGS = CommandFlags()

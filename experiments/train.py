@@ -158,7 +158,7 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
         summary["remarks"] = {**summary.get("remarks", {}), "test.bits_per_dimension": meaning.reason}
     workdir.write_json(folder / workdir.SUMMARY, summary)
     print(json_files.to_text(summary, indent=2), flush=True)
-    from .report import figures  # here, since matplotlib takes a second that the first step would wait for
+    from .reporting import figures  # here, since matplotlib takes a second that the first step would wait for
 
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
     trained.log.show_results(trained.stopped_at, summary["test"], folder / workdir.FIGURES)

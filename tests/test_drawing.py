@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.command import signals
-from experiments.report import figures as drawing
+from experiments.reporting import figures as drawing
 from tests.test_figures import picture, scattered
 from vae_jax import data, figures
 

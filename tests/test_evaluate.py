@@ -20,8 +20,8 @@ from experiments.command import signals
 from experiments.command.errors import UserError
 from experiments.command.flags import read_flags
 from experiments.configs import digits
-from experiments.report import assessment, figures, table
-from experiments.report.rows import rows
+from experiments.reporting import assessment, figures, table
+from experiments.reporting.rows import rows
 from experiments.run import build, scores, session
 from tests import commands
 from vae_jax import evaluation

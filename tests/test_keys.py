@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.command import entry, flags
-from experiments.report import assessment
+from experiments.reporting import assessment
 from experiments.run import build, scores
 from experiments.run.config import Config
 from vae_jax import data, training

@@ -17,7 +17,7 @@ import pytest
 from experiments import train
 from experiments.command import signals
 from experiments.command.errors import UserError
-from experiments.report import figures
+from experiments.reporting import figures
 from experiments.run import build, scores, session
 from experiments.run import workdir as workdirs
 from experiments.run.metrics import MetricsLog
