@@ -1,6 +1,5 @@
 """All that is measured of a trained model, as `evaluate` reports it."""
 
-import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,19 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax import data, evaluation, parallel, training
-from vae_jax.distributions import DiagonalNormal
+from vae_jax import data, evaluation, parallel
 
 from ..run import build, scores
 from ..run.config import Config
-from . import means, missing
+from . import latents, means, missing
 from .columns import ColumnFit, column_fits
 
-# The comparison of every latent with every posterior is quadratic in their number.
-_MOST_LATENTS = 10_000
-_COMPARED_NUMBERS = 2**26
+_MOST_LATENTS = 10_000  # their comparison is quadratic in their number
 _BLOCK = 10
-PURPOSES = _ANNEALED, _SIMULATED, _GAPS, _LATENTS, _MEANS, _COLUMNS = range(6)
+PURPOSES = _ANNEALED, _SIMULATED, _GAPS, LATENTS, _MEANS, _COLUMNS = range(6)
 _SECONDS_BETWEEN_LINES = 10
 
 # The cheapest first.
@@ -47,7 +43,12 @@ class Subject(NamedTuple):
     tell: Callable[[str], None]
 
     def key(self, purpose: int) -> jax.Array:
-        return build.purpose_key(build.purpose_key(self.experiment.key, build.EVALUATION), purpose)
+        return purpose_key(self.experiment, purpose)
+
+
+def purpose_key(experiment: build.Experiment, purpose: int) -> jax.Array:
+    """Returns the key of one of the `PURPOSES` in an evaluation of a run."""
+    return build.purpose_key(build.purpose_key(experiment.key, build.EVALUATION), purpose)
 
 
 class Assessment(NamedTuple):
@@ -106,11 +107,7 @@ def assess(subject: Subject, keep: Callable[[Assessment], None]) -> Assessment:
 
 def _latents(subject: Subject) -> evaluation.LatentStatistics:
     subject.tell("what the latents hold")
-    vae, params, (keys, xs) = subject.experiment.vae, subject.params, _latent_examples(subject)
-    latent_dim = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(vae.prior(params).sample, jax.random.key(0))))
-    chunk_size = max(1, min(100, math.isqrt(_COMPARED_NUMBERS // latent_dim)))
-    mesh = parallel.local_mesh()
-    return evaluation.latent_statistics(params, keys, xs, vae=vae, chunk_size=chunk_size, mesh=mesh)
+    return latents.statistics(subject.experiment, subject.params, *_latent_examples(subject))
 
 
 def _columns(subject: Subject) -> dict[str, ColumnFit]:
@@ -123,16 +120,7 @@ def _columns(subject: Subject) -> dict[str, ColumnFit]:
 def _collapse(subject: Subject, found: Assessment) -> evaluation.CollapseDiagnosis:
     if found.latents is None:
         raise ValueError(f"the latents are not known: {found.reasons['latents']}")
-    config, scale = subject.config, _shared_scale(subject)
-    beta = training.beta_schedule(config.loss.beta)
-    first, last = (float(np.asarray(beta(step))) for step in (0, config.training.num_steps))
-    return evaluation.diagnose_collapse(
-        found.latents,
-        annealed=first < last,
-        beta=last,
-        xs=None if scale is None else _latent_examples(subject)[1],
-        scale=scale,
-    )
+    return latents.diagnosis(subject.experiment, subject.params, found.latents, _latent_examples(subject)[1])
 
 
 def _probe(subject: Subject) -> tuple[evaluation.Probe, evaluation.Probe, str]:
@@ -143,11 +131,11 @@ def _probe(subject: Subject) -> tuple[evaluation.Probe, evaluation.Probe, str]:
     rows = data.spread_rows(train.number, _MOST_LATENTS)
     chosen = data.spread_rows(test.number, _MOST_LATENTS)
     encode = partial(_encode, subject)
-    latents = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))
+    mean_of = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))
     keys, xs = _latent_examples(subject)
     train_keys, train_xs = _examples(subject, "train", rows, subject.key(_MEANS))
-    flat = lambda latents: np.reshape(latents, (len(latents), -1))
-    labelled = (flat(latents(train_keys, train_xs)), train.labels[rows], flat(latents(keys, xs)), test.labels[chosen])
+    flat = lambda found: np.reshape(found, (len(found), -1))
+    labelled = (flat(mean_of(train_keys, train_xs)), train.labels[rows], flat(mean_of(keys, xs)), test.labels[chosen])
     name = means.name(encode(jax.tree.map(lambda leaf: leaf[0], xs)), "q(z|x)")
     return evaluation.linear_probe(*labelled), evaluation.nearest_neighbour_probe(*labelled), name
 
@@ -238,14 +226,4 @@ def _examples(subject: Subject, split: str, rows: np.ndarray, key: jax.Array) ->
 
 def _latent_examples(subject: Subject) -> tuple[jax.Array, Any]:
     test = subject.experiment.dataset.test
-    return _examples(subject, "test", data.spread_rows(test.number, _MOST_LATENTS), subject.key(_LATENTS))
-
-
-def _shared_scale(subject: Subject) -> float | None:
-    """Returns σ of a Gaussian likelihood with one σ, of an x that is given alone and whole; None for any other."""
-    vae, params, contents = subject.experiment.vae, subject.params, subject.experiment.dataset.contents
-    if contents.is_conditional or contents.sized or contents.masked:
-        return None
-    likelihood = vae.decode(params, vae.prior(params).sample(jax.random.key(0)))
-    is_shared = isinstance(likelihood, DiagonalNormal) and likelihood.scale.ndim == 0
-    return float(likelihood.scale) if is_shared else None
+    return _examples(subject, "test", data.spread_rows(test.number, _MOST_LATENTS), subject.key(LATENTS))

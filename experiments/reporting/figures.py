@@ -18,17 +18,17 @@ from vae_jax.distributions import Masked, kl_per_dimension
 
 from ..command import watchdog
 from ..run import build
-from . import columns, means, missing
+from . import columns, encoded, means, missing
 from .assessment import Assessment
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
 _WITH_ERRORS = "nats, ± 2 standard errors"
-_SCATTERED, _QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 2000, 10, 7, 2**26
+_QUERIES, _NEIGHBOURS, _SEARCHED_BYTES = 10, 7, 2**26
 _MOST_BARS = 200
 _MOST_CLASSES = 20
 
 
-class _Encoded(NamedTuple):
+class _Shown(NamedTuple):
     """Pictures of test examples and what is given beside them, the means of q(z|x), the KL of each latent dimension
     from the prior where it has a closed form, and what the means are called."""
 
@@ -49,20 +49,17 @@ def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]],
     key = build.purpose_key(experiment.key, build.FIGURES)
     mean_key, sample_key, decode_key = jax.random.split(key, 3)
     vae, test, contents = experiment.vae, experiment.dataset.test, experiment.dataset.contents
-    labels, number = None if test.labels is None else test.labels[:_SCATTERED], min(test.number, _SCATTERED)
+    labels, number = None if test.labels is None else test.labels[: encoded.MOST], min(test.number, encoded.MOST)
 
     # Each is computed by the first figure that needs it: what fails, fails those figures alone.
     @functools.cache
-    def encoded() -> _Encoded:
-        examples = experiment.observed("test", np.arange(number))
-        keys = jax.random.split(mean_key, number)
-        found = jax.jit(jax.vmap(lambda key, x: means.mean(encode(x), key)))(keys, examples)
+    def shown() -> _Shown:
+        examples, found, name = encoded.encode(experiment, params, mean_key)
         some = jax.tree.map(lambda leaf: leaf[:_RECONSTRUCTIONS], examples)
         kl = jax.jit(jax.vmap(lambda x: kl_per_dimension(encode(x), vae.at(x)[1].prior(params))))(some)
-        name = means.name(encode(jax.tree.map(lambda leaf: leaf[0], examples)), "q(z|x)")
         x, c = examples if contents.is_conditional else (examples, None)
         xs = None if picture is None else jax.vmap(picture)(x)
-        return _Encoded(xs, c, np.asarray(found), None if kl is None else np.asarray(kl), name)
+        return _Shown(xs, c, found, None if kl is None else np.asarray(kl), name)
 
     def encode(example: Any) -> Any:
         x, at = vae.at(example)
@@ -77,7 +74,7 @@ def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]],
         if classes:
             c = {next(iter(contents.condition)): jnp.repeat(jnp.arange(rows), _SAMPLE_ROWS)}
         else:
-            c = jax.tree.map(lambda leaf: leaf[np.arange(len(z)) % number], encoded().given)
+            c = jax.tree.map(lambda leaf: leaf[np.arange(len(z)) % number], shown().given)
         return _rows(decode(z, c), rows), classes[:rows]
 
     def draw_samples() -> Figure:
@@ -105,13 +102,13 @@ def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]],
         drawn["columns"] = lambda: columns.draw_fits(experiment, params, sample_key)
     else:
         drawn |= {
-            "reconstructions": lambda: _reconstructions(encoded(), decode),
+            "reconstructions": lambda: _reconstructions(shown(), decode),
             "samples": draw_samples,
             "neighbours": draw_neighbours,
-            "traversal": lambda: _traversal(encoded(), decode),
-            "manifold": lambda: _manifold(encoded(), decode) if encoded().means.shape[1:] == (2,) else None,
+            "traversal": lambda: _traversal(shown(), decode),
+            "manifold": lambda: _manifold(shown(), decode) if shown().means.shape[1:] == (2,) else None,
         }
-    drawn["latents"] = lambda: _latents(encoded().means, labels, name=encoded().name)
+    drawn["latents"] = lambda: _latents(shown().means, labels, name=shown().name)
     _save(drawn, folder)
 
 
@@ -201,10 +198,10 @@ def _learning_curves(lines):
     return figures.learning_curves(curves, ylabel="ELBO (nats per example)")
 
 
-def _reconstructions(encoded: _Encoded, decode):
-    xs, latents = encoded.xs[:_RECONSTRUCTIONS], encoded.means[:_RECONSTRUCTIONS]
-    pairs = np.stack([np.asarray(xs), np.asarray(decode(latents, _first(encoded.given, len(latents))))])
-    return figures.image_grid(pairs, title=f"test images and the means of p(x|z) at the {encoded.name}")
+def _reconstructions(shown: _Shown, decode):
+    xs, latents = shown.xs[:_RECONSTRUCTIONS], shown.means[:_RECONSTRUCTIONS]
+    pairs = np.stack([np.asarray(xs), np.asarray(decode(latents, _first(shown.given, len(latents))))])
+    return figures.image_grid(pairs, title=f"test images and the means of p(x|z) at the {shown.name}")
 
 
 def _neighbours(samples, stored):
@@ -224,41 +221,24 @@ def _neighbours(samples, stored):
 
 
 def _latents(latents, labels, *, name="means of q(z|x)"):
+    points, *axes = encoded.plane(latents)
     title = f"{name} of {len(latents)} test examples"
-    points = latents.reshape(len(latents), -1)
-    if points.shape[1] == 2:
-        return figures.latent_scatter(points, labels, title=title)
-    if points.shape[1] == 1:
-        return figures.latent_scatter(_two_columns(points), labels, title=title, ylabel="")
-    centred = points - points.mean(axis=0, keepdims=True)
-    # Of XᵀX and XXᵀ the smaller, which is of at most 2,000 rows: of 100,000 dimensions the other has 37 GiB. (An SVD of
-    # X takes 20 times as long.)
-    if centred.shape[1] <= len(centred):
-        plane = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
-    else:
-        variances, directions = np.linalg.eigh(centred @ centred.T)
-        plane = (directions * np.sqrt(np.maximum(variances, 0)))[:, :-3:-1]
-    axes = {"xlabel": "first principal component", "ylabel": "second"}
-    return figures.latent_scatter(_two_columns(plane), labels, title=title, **axes)
+    return figures.latent_scatter(points, labels, title=title, **dict(zip(("xlabel", "ylabel"), axes, strict=True)))
 
 
-def _two_columns(points):
-    return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
-
-
-def _traversal(encoded: _Encoded, decode):
+def _traversal(shown: _Shown, decode):
     """One image's latent mean with one dimension at a time moved through the prior; the most used dimensions first."""
-    shown = encoded.means[:_RECONSTRUCTIONS]
-    flat = shown.reshape(len(shown), -1)
-    usage = np.var(flat, axis=0) if encoded.kl is None else np.mean(encoded.kl.reshape(flat.shape), axis=0)
+    first = shown.means[:_RECONSTRUCTIONS]
+    flat = first.reshape(len(first), -1)
+    usage = np.var(flat, axis=0) if shown.kl is None else np.mean(shown.kl.reshape(flat.shape), axis=0)
     order = np.argsort(-usage)[:_TRAVERSED]
     values = np.linspace(-3, 3, _STEPS)
     zs = np.tile(flat[0], (len(order), _STEPS, 1))
     for row, dimension in enumerate(order):
         zs[row, :, dimension] = values
-    moved = zs.reshape(-1, *shown.shape[1:])
+    moved = zs.reshape(-1, *first.shape[1:])
     return figures.image_grid(
-        _rows(decode(jnp.asarray(moved), _first(encoded.given, len(moved))), len(order)),
+        _rows(decode(jnp.asarray(moved), _first(shown.given, len(moved))), len(order)),
         title="one latent dimension moved from −3 to 3",
         row_labels=[f"z{dimension}" for dimension in order],
         column_labels=[f"{value:.1f}" for value in values],
@@ -271,11 +251,11 @@ def _first(given: Any, number: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], number, axis=0) if held else leaf[:number], given)
 
 
-def _manifold(encoded: _Encoded, decode):
+def _manifold(shown: _Shown, decode):
     quantiles = (np.arange(_MANIFOLD) + 0.5) / _MANIFOLD
     values = np.asarray(jax.scipy.stats.norm.ppf(quantiles))
     first, second = np.meshgrid(values, values[::-1])
-    images = decode(jnp.stack([first.ravel(), second.ravel()], -1), _first(encoded.given, first.size))
+    images = decode(jnp.stack([first.ravel(), second.ravel()], -1), _first(shown.given, first.size))
     labels = [f"{value:.1f}" for value in values]
     return figures.image_grid(
         _rows(images, _MANIFOLD),
