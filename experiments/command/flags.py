@@ -38,6 +38,11 @@ class CommandFlags:
         """Returns the flag --workdir, a folder, whose value may begin with "~"."""
         return flags.DEFINE(_FolderParser(), "workdir", default, help_text, flag_values=self.values)
 
+    def workdirs(self, default: list[str], help_text: str) -> flags.FlagHolder[Any]:
+        """Returns the flag --workdir that may be given several times, a list of such folders."""
+        of = (_FolderParser(), flags.ArgumentSerializer())
+        return flags.DEFINE_multi(*of, "workdir", default, help_text, flag_values=self.values)
+
     def data_dir(self) -> flags.FlagHolder[str | None]:
         """Returns the flag --data_dir."""
         return self.string("data_dir", None, "TFDS's folder; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.")

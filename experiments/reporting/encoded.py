@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from vae_jax import VAE
+from vae_jax import VAE, data
 
 from ..run import build
 from . import means
@@ -47,6 +47,12 @@ def _means(params: Any, keys: jax.Array, examples: Any, *, vae: VAE) -> Any:
         return means.mean(at.encode(params, x), key)
 
     return jax.vmap(one)(keys, examples)
+
+
+def given_classes(contents: data.Contents) -> tuple[str, ...]:
+    """Returns what the classes are called, where one class and nothing else is given; () for none."""
+    given = list(contents.condition.values())
+    return given[0].levels if len(given) == 1 else ()
 
 
 def plane(latents: np.ndarray) -> Plane:

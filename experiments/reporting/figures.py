@@ -68,7 +68,7 @@ def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]],
     @functools.cache
     def samples() -> tuple[Any, tuple[str, ...]]:
         """Pictures in rows, and what each row is called: one row for each class that is given."""
-        prior, classes = vae.prior(params), _classes(contents)
+        prior, classes = vae.prior(params), encoded.given_classes(contents)
         rows = min(len(classes), _MOST_CLASSES) if classes else _SAMPLE_ROWS
         z = jax.vmap(prior.sample)(jax.random.split(sample_key, rows * _SAMPLE_ROWS))
         if classes:
@@ -110,12 +110,6 @@ def draw(experiment: build.Experiment, params: Any, lines: list[dict[str, Any]],
         }
     drawn["latents"] = lambda: _latents(shown().means, labels, name=shown().name)
     _save(drawn, folder)
-
-
-def _classes(contents: data.Contents) -> tuple[str, ...]:
-    """What the classes are called, where one class and nothing else is given; () for none."""
-    given = list(contents.condition.values())
-    return given[0].levels if len(given) == 1 else ()
 
 
 def draw_assessment(found: Assessment, num_samples: int, folder: Path) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Row(NamedTuple):
         return self.why() or ("it needs two examples" if self.num_examples == 1 else "it is not finite")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Returns whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 

@@ -97,7 +97,7 @@ def build(
         about["schema"] = dataset.schema
     if dataset.element_names is not None:
         about["element_names"] = list(dataset.element_names)
-    config = _resolved(config, dataset.contents)
+    config = resolved(config, dataset.contents)
     if config.evaluation.num_examples is not None:
         validation, test = (_spread(s, config.evaluation.num_examples) for s in (dataset.validation, dataset.test))
         dataset = dataset._replace(validation=validation, test=test)
@@ -124,8 +124,12 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def _resolved(config: Config, contents: data.Contents) -> Config:
-    """Returns the config with what its data decide in the place of "auto"."""
+def resolved(config: Config, contents: data.Contents) -> Config:
+    """Returns the config with what its data decide in the place of "auto".
+
+    Raises:
+      ValueError: for a binarisation that the data cannot have.
+    """
     kind = "table" if isinstance(contents.x, Mapping) else contents.x.kind
     is_colour = kind == "picture" and contents.event_shape[2:] == (3,)
     binarization, likelihood = config.data.binarization, config.model.likelihood

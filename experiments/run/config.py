@@ -206,15 +206,16 @@ def _from_dict(kind: Any, values: dict[str, Any], prefix: str = "") -> Any:
     return kind(**given)
 
 
-def differences(mine: Config, other: Config) -> list[str]:
-    """Returns a line for each field in which a stored config differs; texts of one part are no difference."""
+def changed(mine: Config, other: Config) -> list[str]:
+    """Returns the names of the fields in which two configs differ; texts of one part are no difference."""
     there = {name: value for name, _, value in fields(other)}
     one = lambda name, value: canonical(name, value) if name in ROLES else value
-    return [
-        f"{name}: {there[name]!r} there, {here!r} here"
-        for name, _, here in fields(mine)
-        if one(name, there[name]) != one(name, here)
-    ]
+    return [name for name, _, here in fields(mine) if one(name, there[name]) != one(name, here)]
+
+
+def differences(mine: Config, other: Config) -> list[str]:
+    """Returns a line for each field in which a stored config differs, as `changed`."""
+    return [f"{name}: {_get(other, name)!r} there, {_get(mine, name)!r} here" for name in changed(mine, other)]
 
 
 def extends(mine: Config, other: Config) -> bool:
