@@ -1,7 +1,7 @@
 """Evaluates a run's checkpoint, every figure with its error: `python -m experiments.evaluate --workdir=…`.
 
 Into the workdir go evaluation.json, written after each part; evaluation/*.csv, with one row for each figure, example,
-number of samples and latent dimension; and figures/*.png.
+number of samples and latent dimension; figures/*.png; and report.html, which has all of it.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from vae_jax import parallel
 from .command import entry
 from .command.errors import user_errors
 from .command.flags import CommandFlags
-from .reporting import assessment, figures, table
+from .reporting import assessment, contents, figures, latents, table
 from .reporting.rows import rows
 from .run import scores, workdir
 from .run.metrics import read_metrics
@@ -76,6 +76,9 @@ def main() -> None:
     table.write_tables(rows(found, options), found, experiment.dataset.test.labels, folder / workdir.TABLES)
     figures.draw(experiment, params, read_metrics(folder / workdir.METRICS), folder / workdir.FIGURES)
     figures.draw_assessment(found, options.num_samples, folder / workdir.FIGURES)
+    use = latents.LatentUse(found.latents, found.collapse, found.reasons.get("collapse", ""))
+    if contents.write_or_warn(experiment, params, folder, use):
+        print(f"the report is {folder / contents.REPORT}")
 
 
 def _check_writable(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from .command import entry
 from .command.errors import user_errors
 from .command.flags import CommandFlags
-from .reporting import contents, record
+from .reporting import comparison_page, contents, document, record
 from .run import scores, workdir
 
 FLAGS = CommandFlags()
@@ -19,22 +19,31 @@ _DATA_DIR = FLAGS.data_dir()
 _DATA_PATH = FLAGS.data_path()
 _TRUST = FLAGS.trust()
 
+_COMPARISON = "comparison.html"
+
 
 def main() -> None:
     folders = [Path(folder) for folder in _WORKDIRS.value]
     output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
-    written = _of_one(folders[0], output)
-    print(f"the report is {written}")
+    if len(folders) == 1:
+        print(f"the report is {_of_one(folders[0], output)}")
+    else:
+        print(f"the comparison is {_of_several(folders, output or Path(_COMPARISON))}")
 
 
 def _of_one(folder: Path, output: Path | None) -> Path:
-    found = record.read(folder)
     places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
     config, experiment = workdir.load(folder, **places, trusted=_TRUST.value)
     path = output or folder / contents.REPORT
     with user_errors():
         _, params = scores.load_weights(experiment, folder, checkpoint=None, weights=scores.evaluated_weights(config))
-        contents.write(experiment, params, found, contents.latent_use(experiment, params), path)
+        contents.write(experiment, params, folder, contents.latent_use(experiment, params), path)
+    return path
+
+
+def _of_several(folders: list[Path], path: Path) -> Path:
+    with user_errors():
+        document.write(path, comparison_page.render([record.read(folder) for folder in folders]))
     return path
 
 

@@ -7,7 +7,6 @@ saved, with status 143, 130 or 129.
 
 import contextlib
 import math
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,7 @@ def main(config: Config) -> None:
 
 
 def finish(config: Config, experiment: build.Experiment, trained: session.Trained, folder: Path) -> None:
-    """Evaluates on the test set, writes summary.json and, last of all, draws the figures."""
+    """Evaluates on the test set, writes summary.json, says what came of it, draws the figures and the report page."""
     if parallel.is_first_process():
         of_step = "" if config.training.patience is None else f" with the parameters of step {int(trained.state.step)}"
         print(f"evaluating {experiment.dataset.test.number} test examples{of_step}", flush=True)
@@ -157,16 +156,21 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
     elif meaning.reason:
         summary["remarks"] = {**summary.get("remarks", {}), "test.bits_per_dimension": meaning.reason}
     workdir.write_json(folder / workdir.SUMMARY, summary)
-    print(json_files.to_text(summary, indent=2), flush=True)
-    from .reporting import figures  # here, since matplotlib takes a second that the first step would wait for
+    # Here, since matplotlib takes a second that the first step would wait for.
+    from .reporting import contents, figures, words
 
+    use = contents.latent_use(experiment, params)
+    print(*contents.sentences(summary, trained.log.lines, config, use), sep="\n", flush=True)
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
     trained.log.show_results(trained.stopped_at, summary["test"], folder / workdir.FIGURES)
-    named = f"--workdir={shlex.quote(str(folder))}"
-    print(
-        f"finished; pictures are in {folder / workdir.FIGURES}. Next, every number with its error, and new images:\n"
-        f"  ./launch.sh evaluate {named}\n  ./launch.sh sample {named}"
-    )
+    if contents.write_or_warn(experiment, params, folder, use):
+        print(f"finished; the report is {folder / contents.REPORT}, for a browser. Next:")
+    else:
+        print(f"finished; pictures are in {folder / workdir.FIGURES}. Next:")
+    places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
+    given = [f"--{name}={value}" for name, value in places.items() if value is not None]
+    for command, gives in words.next_commands(folder, config, given):
+        print(f"  {command}  # {gives}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """What is on the report page of a run, computed from its parameters and read from its folder."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from ..command import watchdog
 from ..run import build, scores, workdir
+from ..run.config import Config
 from . import assessment, curves, document, encoded, explorer, latents, missing, provenance, words
 from .page import Headline, Page, Scatter, render
-from .record import Record
+from .record import Record, curve, read
 from .rows import is_number
 from .trend import trend
 
@@ -33,9 +36,21 @@ _CAPTIONS = {
 _DRAWN_HERE = ("learning_curves", "latents")
 
 
-def write(experiment: build.Experiment, params: Any, record: Record, use: latents.LatentUse, path: Path) -> None:
-    """Writes the report page of a run, with these parameters of its model and what their latents hold."""
-    document.write(path, render(contents(experiment, params, record, use)))
+def write(experiment: build.Experiment, params: Any, folder: Path, use: latents.LatentUse, path: Path) -> None:
+    """Writes the report page of the run in a folder, with parameters of its model and what their latents hold."""
+    document.write(path, render(contents(experiment, params, read(folder), use)))
+
+
+def write_or_warn(experiment: build.Experiment, params: Any, folder: Path, use: latents.LatentUse) -> bool:
+    """Returns whether report.html was written into a run's folder; a failure is a warning, as that of a figure."""
+    watchdog.progress()
+    path = folder / REPORT
+    try:
+        write(experiment, params, folder, use, path)
+    except Exception as error:  # whatever it is, the numbers are written and worth more than a page
+        print(f"warning: {path} was not written: {missing.reason(error)}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def latent_use(experiment: build.Experiment, params: Any) -> latents.LatentUse:
@@ -44,20 +59,22 @@ def latent_use(experiment: build.Experiment, params: Any) -> latents.LatentUse:
     return latents.use(experiment, params, key, most_examples=MOST_EXAMPLES)
 
 
-def sentences(record: Record, use: latents.LatentUse) -> list[str]:
-    """Returns what the run came to, in sentences."""
-    if record.summary is None:
-        last = record.lines[-1]["step"] if record.lines else 0
+def sentences(
+    summary: dict[str, Any] | None, lines: list[dict[str, Any]], config: Config, use: latents.LatentUse
+) -> list[str]:
+    """Returns what a run came to, in sentences, from its summary (None before its end) and its metrics."""
+    if summary is None:
+        last = f"{lines[-1]['step'] if lines else 0:,} of {config.training.num_steps:,}"
         return [
-            f"The run has not come to its end: it is at step {last:,} of {record.config.training.num_steps:,}, and the "
-            "figures of the test set are not known yet. The command that began it goes on.",
-            words.collapse(use, record.config),
+            f"The run has not come to its end: it is at step {last}, and the test set's figures are not known yet. "
+            "The command that began it goes on.",
+            words.collapse(use, config),
         ]
     return [
-        *words.result(record.summary),
-        words.of_errors(record.test()),
-        words.collapse(use, record.config),
-        words.improvement(trend(*record.curve("validation", "elbo")), record.config),
+        *words.result(summary),
+        words.of_errors(summary.get("test") or {}),
+        words.collapse(use, config),
+        words.improvement(trend(*curve(lines, "validation", "elbo")), config),
     ]
 
 
@@ -84,7 +101,7 @@ def contents(experiment: build.Experiment, params: Any, record: Record, use: lat
         title=record.name,
         about=f"{model.network}, z {model.latent_dim}, likelihood {model.likelihood}, on {dataset.name}",
         headlines=_headlines(record, use, scores.meaning(experiment, params)),
-        sentences=sentences(record, use),
+        sentences=sentences(record.summary, record.lines, record.config, use),
         curves=curves.quantities({record.name: record}),
         pictures=_pictures(record.folder / workdir.FIGURES),
         explorer=explored,
@@ -101,29 +118,27 @@ def _headlines(record: Record, use: latents.LatentUse, meaning: scores.Meaning) 
     test, found = record.test(), []
     if is_number(test.get("elbo")):
         error = test.get("elbo_standard_error")
-        found.append(Headline("Test ELBO", *_split(test["elbo"], error), f"{_NATS}; larger is better"))
+        found.append(Headline("Test ELBO", *words.value_and_error(test["elbo"], error), f"{_NATS}; larger is better"))
     if is_number(test.get("nll")):
         error = test.get("nll_standard_error")
-        found.append(Headline("−log p(x)", *_split(test["nll"], error), f"{_NATS}; smaller is better"))
+        found.append(Headline("−log p(x)", *words.value_and_error(test["nll"], error), f"{_NATS}; smaller is better"))
     if is_number(bits := test.get("bits_per_dimension")):
         error = test.get("nll_standard_error")
         of_bits = meaning.error_in_bits(error) if is_number(error) else None
-        found.append(Headline("Bits per dimension", *_split(bits, of_bits), "smaller is better"))
+        found.append(Headline("Bits per dimension", *words.value_and_error(bits, of_bits), "smaller is better"))
     if use.diagnosis is not None:
         active, there = use.diagnosis.active_units, use.diagnosis.latent_dim
         found.append(Headline("Active latents", f"{active} of {there}", "", "dimensions of z"))
     return found
 
 
-def _split(value: float, error: Any) -> tuple[str, str]:
-    text, _, after = words.number(value, error).partition(" ± ")
-    return text, after
-
-
 def _evaluated(record: Record) -> str:
     if record.evaluation is None:
         return ""
-    return f"Of the {record.evaluation.get('weights', 'parameters')} at step {record.evaluation.get('step', '?')}"
+    step, of_run = record.evaluation.get("step", "?"), (record.summary or {}).get("step")
+    other = "" if of_run in (None, step) else f", not of the result above, which is of step {of_run}: evaluate again"
+    weights = "weight average" if record.evaluation.get("weights") == "average" else "parameters"
+    return f"Of the {weights} at step {step}{other}"
 
 
 def _pictures(folder: Path) -> list[document.Picture]:

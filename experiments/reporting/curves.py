@@ -8,7 +8,7 @@ import numpy as np
 
 from vae_jax import data
 
-from .record import Record
+from .record import Record, curve
 
 _MOST_POINTS = 1000
 _LABELS = {
@@ -37,7 +37,7 @@ def quantities(records: Mapping[str, Record]) -> list[dict[str, Any]]:
         series = []
         for number, (run, record) in enumerate(records.items()):
             for split, called in _SPLITS.items():
-                steps, values = record.curve(split, name)
+                steps, values = curve(record.lines, split, name)
                 if not steps:
                     continue
                 kept = data.spread_rows(len(steps), _MOST_POINTS)

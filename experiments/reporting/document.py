@@ -84,10 +84,10 @@ def figure(picture: Picture) -> str:
     return f'<figure><div class="paper">{image}</div><figcaption>{escape(picture.caption)}</figcaption></figure>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Cell | str]], *, changed: Iterable[int] = ()) -> str:
+def table(header: Sequence[Cell | str], rows: Iterable[Sequence[Cell | str]], *, changed: Iterable[int] = ()) -> str:
     """Returns a table, which scrolls in its box; the first cell of a row names it, and `changed` rows are marked."""
     marked = set(changed)
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    head = "".join(f'<th scope="col"{_class(name.kind)}>{escape(name.text)}</th>' for name in map(_cell, header))
     lines = []
     for number, (first, *others) in enumerate(rows):
         cells = "".join(f"<td{_class(cell.kind)}>{escape(cell.text)}</td>" for cell in map(_cell, others))

@@ -20,6 +20,7 @@ from ..command import watchdog
 from ..run import build
 from . import columns, encoded, means, missing
 from .assessment import Assessment
+from .record import curve
 
 _RECONSTRUCTIONS, _SAMPLE_ROWS, _TRAVERSED, _STEPS, _MANIFOLD = 16, 10, 10, 13, 20
 _WITH_ERRORS = "nats, ± 2 standard errors"
@@ -184,11 +185,7 @@ def _gaps(by_split: Mapping[str, Mapping[str, evaluation.InferenceGaps]]) -> Fig
 
 
 def _learning_curves(lines):
-    def curve(split: str, name: str) -> tuple[list[int], list[float]]:
-        chosen = [line for line in lines if line["split"] == split and name in line]
-        return [line["step"] for line in chosen], [line[name] for line in chosen]
-
-    curves = {"training": curve("train", "elbo"), "validation": curve("validation", "elbo")}
+    curves = {"training": curve(lines, "train", "elbo"), "validation": curve(lines, "validation", "elbo")}
     return figures.learning_curves(curves, ylabel="ELBO (nats per example)")
 
 

@@ -7,12 +7,12 @@ from . import document
 from .document import Cell, Picture
 from .explorer import Explorer
 from .provenance import Field
-from .rows import Row, is_number
-from .words import number
+from .rows import Row
+from .words import value_and_error
 
 # Of the page without its pictures there is always less.
 _BESIDE_PICTURES = 1_500_000
-_SHOWN_FIRST = ("reconstructions", "samples", "columns", "neighbours")
+_SHOWN_FIRST, _BESIDE = ("reconstructions", "columns"), ("samples", "neighbours")
 
 
 class Headline(NamedTuple):
@@ -107,10 +107,13 @@ def _parts(
     yield "result", ("Result", [_headlines(page.headlines), document.sentences(page.sentences)])
     curves = ['<div class="card" id="curves"></div>', _note("Point at the curves, or use the arrow keys, for values.")]
     yield "learning", ("Learning curves", curves if page.curves else [])
-    yield "pictures", ("Reconstructions and samples", [figures[name] for name in _SHOWN_FIRST if name in figures])
+    beside = [figures[name] for name in _BESIDE if name in figures]
+    first = [figures[name] for name in _SHOWN_FIRST if name in figures]
+    first += ['<div class="beside">', *beside, "</div>"] if beside else []
+    yield "pictures", ("Reconstructions and samples", first)
     yield "explore", ("Latent explorer", _explorer(page.explorer))
     yield "latents", ("Latents", _scatter(page.scatter))
-    others = [figure for name, figure in figures.items() if name not in _SHOWN_FIRST]
+    others = [figure for name, figure in figures.items() if name not in (*_SHOWN_FIRST, *_BESIDE)]
     told = [_note(f"Left out, to keep this page small: {', '.join(left_out)} (figures/).")] if left_out else []
     yield "figures", ("More figures", [*others, *told])
     yield "numbers", ("Evaluation", _numbers(page))
@@ -191,12 +194,10 @@ def _numbers(page: Page) -> list[str]:
         return []
     rows = []
     for row in page.rows:
-        value = row.value if isinstance(row.value, str) else number(row.value) if is_number(row.value) else ""
-        if isinstance(row.value, int):
-            value = f"{row.value:,}"
-        error = number(row.standard_error) if is_number(row.standard_error) else ""
+        value, error = (row.value, "") if isinstance(row.value, str) else value_and_error(row.value, row.standard_error)
         of = " ".join(str(part) for part in (row.num_examples, row.examples) if part)
         said = "; ".join(text for text in (row.remark, row.why() and f"not known: {row.why()}") if text)
         rows.append((row.label, Cell(value, "number"), Cell(error, "number"), row.unit, of, Cell(said, "remark")))
-    note = _note(f"{page.evaluated}. nats are nats per example; ± is one standard error, over the examples.")
-    return [document.table(("figure", "value", "± error", "unit", "examples", "remark"), rows), note]
+    header = ("figure", Cell("value", "number"), Cell("± error", "number"), "unit", "examples", "remark")
+    note = f"{page.evaluated}. nats are nats per example; ± is one standard error, over the examples."
+    return [document.table(header, rows), _note(note)]

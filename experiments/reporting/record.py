@@ -52,11 +52,6 @@ class Record(NamedTuple):
         """Returns the figures of the test set in the summary; {} before the run's end."""
         return (self.summary or {}).get("test") or {}
 
-    def curve(self, split: str, name: str) -> tuple[list[int], list[float]]:
-        """Returns (steps, values) of a metric."""
-        chosen = [line for line in self.lines if line["split"] == split and name in line]
-        return [line["step"] for line in chosen], [line[name] for line in chosen]
-
 
 def read(folder: Path) -> Record:
     """Returns the record of a run's folder.
@@ -71,6 +66,12 @@ def read(folder: Path) -> Record:
         rows = list(_rows(evaluation or {}, _labels(folder / workdir.TABLES / "summary.csv")))
         lines = read_metrics(folder / workdir.METRICS)
         return Record(folder, stored, summary, lines, evaluation, rows, _trained_with(folder))
+
+
+def curve(lines: list[dict[str, Any]], split: str, name: str) -> tuple[list[int], list[float]]:
+    """Returns (steps, values) of a metric in the lines of metrics.jsonl."""
+    chosen = [line for line in lines if line["split"] == split and name in line]
+    return [line["step"] for line in chosen], [line[name] for line in chosen]
 
 
 def _object(path: Path) -> dict[str, Any] | None:

@@ -32,18 +32,25 @@ _REMEDIES = {
 }
 
 
-def number(value: Any, error: Any = None) -> str:
-    """Returns a number with two decimals, or as many as show two digits of its error; "not known" for none.
+def value_and_error(value: Any, error: Any = None) -> tuple[str, str]:
+    """Returns a number and its error as texts; "" for what is no finite number.
 
-    A minus is one, not a hyphen.
+    Both have two decimals, three below 1, or as many as show two digits of the error, and a real minus; a whole number
+    has none.
     """
     if not is_number(value):
-        return "not known"
-    decimals = 2
+        return "", ""
+    if isinstance(value, int):
+        return f"{value:,}", ""
+    decimals = 3 if 0 < abs(value) < 1 else 2
     if is_number(error) and error > 0:
         decimals = min(6, max(2, 1 - math.floor(math.log10(error))))
-    text = f"{value:.{decimals}f}".replace("-", "−")
-    return f"{text} ± {error:.{decimals}f}" if is_number(error) else text
+    return f"{value:.{decimals}f}".replace("-", "−"), f"{error:.{decimals}f}" if is_number(error) else ""
+
+
+def number(value: Any, error: Any = None) -> str:
+    """Returns a number with its error as one text, as `value_and_error` writes them."""
+    return " ± ".join(filter(None, value_and_error(value, error)))
 
 
 def result(summary: Mapping[str, Any]) -> list[str]:
