@@ -125,11 +125,21 @@ def main(config: Config) -> None:
             also = {"closing": closing, "track": _TRACK.value, "profile": _PROFILE.value}
             trained = session.train(config, experiment, folder, place, **also)
             place.check()
-            finish(config, experiment, trained, folder)
+            places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
+            finish(config, experiment, trained, folder, [f"--{name}={at}" for name, at in places.items() if at])
 
 
-def finish(config: Config, experiment: build.Experiment, trained: session.Trained, folder: Path) -> None:
-    """Evaluates on the test set, writes summary.json, says what came of it, draws the figures and the report page."""
+def finish(
+    config: Config,
+    experiment: build.Experiment,
+    trained: session.Trained,
+    folder: Path,
+    places: Sequence[str] = (),
+) -> None:
+    """Evaluates on the test set, writes summary.json, says what came of it, draws the figures and the report page.
+
+    `places` are the flags that say where the data are, which the next commands need too.
+    """
     if parallel.is_first_process():
         of_step = "" if config.training.patience is None else f" with the parameters of step {int(trained.state.step)}"
         print(f"evaluating {experiment.dataset.test.number} test examples{of_step}", flush=True)
@@ -167,9 +177,7 @@ def finish(config: Config, experiment: build.Experiment, trained: session.Traine
         print(f"finished; the report is {folder / contents.REPORT}, for a browser. Next:")
     else:
         print(f"finished; pictures are in {folder / workdir.FIGURES}. Next:")
-    places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
-    given = [f"--{name}={value}" for name, value in places.items() if value is not None]
-    for command, gives in words.next_commands(folder, config, given):
+    for command, gives in words.next_commands(folder, config, places):
         print(f"  {command}  # {gives}")
 
 

@@ -197,6 +197,14 @@ def test_figures_are_drawn(workdir, printed):
         assert (workdir / "figures" / f"{name}.png").stat().st_size > 5000
 
 
+def test_the_report_page_has_the_rows_of_the_table(workdir, printed, measured):
+    assert printed.endswith(f"the report is {workdir / 'report.html'}\n")
+    page = (workdir / "report.html").read_text()
+    cell = '</th><td class="number">'
+    assert f"linear probe, accuracy{cell}{measured['linear_probe']['accuracy']:.3f}</td>" in page
+    assert f"ELBO{cell}−{-measured['test']['elbo']:.2f}</td>" in page
+
+
 def run_evaluate(workdir: Path, *arguments: str) -> dict:
     """Runs the command in this process."""
     read_flags(evaluate.FLAGS, ["evaluate", f"--workdir={workdir}", *arguments])
@@ -400,7 +408,7 @@ def test_a_run_writes_its_numbers_before_its_pictures(config, experiment, tmp_pa
     monkeypatch.setattr(figures, "draw", lambda *args: seen.append(json.loads((tmp_path / "summary.json").read_text())))
     finish(config, experiment, tmp_path)
     assert seen[0]["test"]["num_examples"] == 6
-    assert f"./launch.sh evaluate --workdir={tmp_path}\n" in capsys.readouterr().out
+    assert f"./launch.sh evaluate --workdir={tmp_path}  # every number" in capsys.readouterr().out
 
 
 def test_the_summary_of_one_held_out_image_has_null_for_its_error(config, experiment, tmp_path, monkeypatch):

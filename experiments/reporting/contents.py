@@ -18,7 +18,7 @@ from .trend import trend
 
 REPORT = "report.html"
 MOST_EXAMPLES = 2000  # whose latents are looked at
-_NATS = "nats per example"
+_NATS = "nats"
 
 # What each figure shows; the curves and the latents are drawn by the page itself.
 _CAPTIONS = {
@@ -118,10 +118,10 @@ def _headlines(record: Record, use: latents.LatentUse, meaning: scores.Meaning) 
     test, found = record.test(), []
     if is_number(test.get("elbo")):
         error = test.get("elbo_standard_error")
-        found.append(Headline("Test ELBO", *words.value_and_error(test["elbo"], error), f"{_NATS}; larger is better"))
+        found.append(Headline("Test ELBO", *words.value_and_error(test["elbo"], error), f"{_NATS}, larger is better"))
     if is_number(test.get("nll")):
         error = test.get("nll_standard_error")
-        found.append(Headline("−log p(x)", *words.value_and_error(test["nll"], error), f"{_NATS}; smaller is better"))
+        found.append(Headline("−log p(x)", *words.value_and_error(test["nll"], error), f"{_NATS}, smaller is better"))
     if is_number(bits := test.get("bits_per_dimension")):
         error = test.get("nll_standard_error")
         of_bits = meaning.error_in_bits(error) if is_number(error) else None

@@ -88,12 +88,16 @@ def result(summary: Mapping[str, Any]) -> list[str]:
 
 def examples(test: Mapping[str, Any]) -> str:
     """Returns how many test examples there are, in words."""
-    known = isinstance(test.get("num_examples"), int)
-    return f"{test['num_examples']:,} test examples" if known else "the test examples"
+    number_of = test.get("num_examples")
+    if not isinstance(number_of, int):
+        return "the test examples"
+    return f"{number_of:,} test examples" if number_of > 1 else "one test example"
 
 
 def of_errors(test: Mapping[str, Any]) -> str:
-    """Returns a sentence on how an error is to be read."""
+    """Returns a sentence on how an error is to be read, or on why there is none."""
+    if not is_number(test.get("elbo_standard_error")):
+        return f"The figures have no errors: these need two test examples, and the mean is over {examples(test)}."
     return (
         f"± is one standard error over {examples(test)}: of 100 test sets like this one, about 95 have the mean over "
         "all such data within two of their errors. Another seed may differ by more than that."
