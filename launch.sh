@@ -11,7 +11,7 @@
 #   ./launch.sh test [flags of pytest]  the tests
 #   ./launch.sh docs                   the site of the documentation, into docs/_build
 #   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
-#   ./launch.sh evaluate --workdir=runs/digits        also: sample, encode, reconstruct, score, impute,
+#   ./launch.sh evaluate --workdir=runs/digits        also: report, sample, encode, reconstruct, score, impute,
 #                                                     export, checkpoints, parts, gradient_study, benchmark
 #
 # In several processes, see docs/launching.md:

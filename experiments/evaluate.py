@@ -78,7 +78,7 @@ def main() -> None:
     figures.draw_assessment(found, options.num_samples, folder / workdir.FIGURES)
     use = latents.LatentUse(found.latents, found.collapse, found.reasons.get("collapse", ""))
     if contents.write_or_warn(experiment, params, folder, use):
-        print(f"the report is {folder / contents.REPORT}")
+        print(f"the report is {folder / workdir.REPORT}")
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writes the report page of a run, or compares runs: `python -m experiments.report --workdir=A [--workdir=B …]`.
+"""Writes the report page of a run, or compares runs: `python -m experiments.report --workdir=A --workdir=B`.
 
 Of one run it is report.html in its folder, as `train` and `evaluate` write it, and needs the data. Of several it is
 comparison.html in the current folder, and needs nothing but the JSON files of their folders.
@@ -34,7 +34,7 @@ def main() -> None:
 def _of_one(folder: Path, output: Path | None) -> Path:
     places = {"data_dir": _DATA_DIR.value, "data_path": _DATA_PATH.value}
     config, experiment = workdir.load(folder, **places, trusted=_TRUST.value)
-    path = output or folder / contents.REPORT
+    path = output or folder / workdir.REPORT
     with user_errors():
         _, params = scores.load_weights(experiment, folder, checkpoint=None, weights=scores.evaluated_weights(config))
         contents.write(experiment, params, folder, contents.latent_use(experiment, params), path)

@@ -113,6 +113,8 @@ def main(config: Config) -> None:
             early = summary.get("stopped_early")
             how = f", which training.patience stopped at step {summary['stopped_at']}" if early else ""
             print(f"{folder} holds a finished run of this config{how}; nothing to do")
+            if (folder / workdir.REPORT).exists():
+                print(f"its report is {folder / workdir.REPORT}")
         return
     if first:
         print(*experiment.dataset.notes, *about, sep="\n", flush=True)
@@ -174,7 +176,7 @@ def finish(
     figures.draw(experiment, params, trained.log.lines, folder / workdir.FIGURES)
     trained.log.show_results(trained.stopped_at, summary["test"], folder / workdir.FIGURES)
     if contents.write_or_warn(experiment, params, folder, use):
-        print(f"finished; the report is {folder / contents.REPORT}, for a browser. Next:")
+        print(f"finished; the report is {folder / workdir.REPORT}, for a browser. Next:")
     else:
         print(f"finished; pictures are in {folder / workdir.FIGURES}. Next:")
     for command, gives in words.next_commands(folder, config, places):

@@ -45,10 +45,13 @@ def test_the_result_names_unit_examples_and_which_is_better():
 
 def test_a_result_that_is_not_known_has_its_reason_and_remarks_are_shown_once():
     summary = {"test": TEST | {"elbo": None, "bits_per_dimension": None}}
-    summary |= {"reasons": {"test.bits_per_dimension": "a density"}, "remarks": dict.fromkeys(("a", "b"), "x is grey")}
+    summary |= {
+        "reasons": {"test.bits_per_dimension": "a density"},
+        "remarks": dict.fromkeys(("test.elbo", "test.nll"), "x is grey"),
+    }
     said = words.result(summary)
     assert said[0] == "The test ELBO is not known: it is not finite."
-    assert said[2:] == ["Note: x is grey.", "Bits per dimension are not known: a density."]
+    assert said[2:] == ["Note on the ELBO and −log p(x): x is grey.", "Bits per dimension are not known: a density."]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from .record import Record, curve, read
 from .rows import is_number
 from .trend import trend
 
-REPORT = "report.html"
 MOST_EXAMPLES = 2000  # whose latents are looked at
 _NATS = "nats"
 
@@ -44,7 +43,7 @@ def write(experiment: build.Experiment, params: Any, folder: Path, use: latents.
 def write_or_warn(experiment: build.Experiment, params: Any, folder: Path, use: latents.LatentUse) -> bool:
     """Returns whether report.html was written into a run's folder; a failure is a warning, as that of a figure."""
     watchdog.progress()
-    path = folder / REPORT
+    path = folder / workdir.REPORT
     try:
         write(experiment, params, folder, use, path)
     except Exception as error:  # whatever it is, the numbers are written and worth more than a page

@@ -62,7 +62,9 @@ class Explorer(NamedTuple):
       axes: the dimensions that move; the others stay at their means.
       offsets: the positions on each axis, in standard deviations from its mean.
       latent_dim: how many dimensions z has.
-      classes: what is given, a grid of each; () where no class is.
+      classes: of what is given, a grid of each; () where no class is.
+      given: what the class is called.
+      held: what else is given, which is that of the first test example.
       sprite: the pictures; None where x is none.
       bars: what the columns of `values` are; () for pictures.
       values: of each point of the grid the number of each bar.
@@ -73,6 +75,8 @@ class Explorer(NamedTuple):
     offsets: tuple[float, ...]
     latent_dim: int
     classes: tuple[str, ...]
+    given: str
+    held: tuple[str, ...]
     sprite: Sprite | None
     bars: tuple[Bar, ...] = ()
     values: Float[np.ndarray, "points bars"] = np.zeros((0, 0))
@@ -117,11 +121,13 @@ def explore(experiment: build.Experiment, params: Any, encoded: Encoded, key: ja
     zs = zs.reshape(-1, *encoded.means.shape[1:]).astype(encoded.means.dtype)
     decoded = [_decode(params, zs, example, key, vae=vae, shown=shown) for example in examples]
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *decoded)
-    about = (axes, tuple(offsets.tolist()), flat.shape[1], classes)
+    names = [*contents.condition, *["total"] * contents.sized]
+    called, held = (names[0], names[1:]) if classes else ("", names)
+    made = partial(Explorer, axes, tuple(offsets.tolist()), flat.shape[1], classes, called, tuple(held))
     if contents.is_picture:
-        return Explorer(*about, _sprite(joined))
+        return made(_sprite(joined))
     bars, values, omitted = _bars(joined, jax.vmap(lambda example: vae.at(example)[0])(encoded.examples), experiment)
-    return Explorer(*about, None, bars, values, omitted)
+    return made(None, bars, values, omitted)
 
 
 def _given(example: Any, number: int) -> Any:

@@ -159,6 +159,8 @@ def _explorer(explorer: Explorer | str) -> list[str]:
         "to two standard deviations (over test examples) from the mean; the others stay at their means. Shown is the "
         "mean of p(x|z)."
     )
+    if explorer.held:
+        told += f" Given beside z: {', '.join(explorer.held)} of the first test example."
     if explorer.omitted:
         told += f" {explorer.omitted:,} more numbers of x are not shown."
     sprite = (
@@ -177,6 +179,7 @@ def _explorer_data(explorer: Explorer) -> dict[str, Any]:
         "axes": [axis._asdict() for axis in explorer.axes],
         "offsets": list(explorer.offsets),
         "classes": list(explorer.classes),
+        "given": explorer.given,
         "tile": tile,
         "bars": [bar._asdict() for bar in explorer.bars],
         "values": [[float(f"{value:.5g}") for value in row] for row in explorer.values.tolist()],

@@ -13,6 +13,7 @@ from .latents import LatentUse
 from .rows import is_number
 from .trend import Trend
 
+_FIGURES = {"test.elbo": "the ELBO", "test.nll": "−log p(x)", "test.bits_per_dimension": "bits per dimension"}
 _REMEDIES = {
     "data": "the data vary in no more directions: use a smaller --config.model.latent_dim",
     "scale": (
@@ -56,7 +57,8 @@ def number(value: Any, error: Any = None) -> str:
 def result(summary: Mapping[str, Any]) -> list[str]:
     """Returns sentences on the test ELBO and the negative log-likelihood, with what a reader of them should know."""
     test = summary.get("test") or {}
-    reasons, remarks = summary.get("reasons") or {}, summary.get("remarks") or {}
+    told: list[dict[str, str]] = [summary.get(name) or {} for name in ("reasons", "remarks")]
+    reasons, remarks = told
     of = f"over {examples(test)}"
     said = []
     if is_number(test.get("elbo")):
@@ -79,8 +81,9 @@ def result(summary: Mapping[str, Any]) -> list[str]:
         )
     else:
         said.append(f"The test negative log-likelihood is not known: {reasons.get('test.nll', 'it is not finite')}.")
-    for remark in dict.fromkeys(str(remark) for remark in remarks.values()):
-        said.append(f"Note: {remark}.")
+    for remark in dict.fromkeys(remarks.values()):
+        of = [_FIGURES.get(path, path) for path in remarks if remarks[path] == remark]
+        said.append(f"Note on {' and '.join(of)}: {remark}.")
     if "test.bits_per_dimension" in reasons:
         said.append(f"Bits per dimension are not known: {reasons['test.bits_per_dimension']}.")
     return said
@@ -110,7 +113,8 @@ def collapse(use: LatentUse, config: Config) -> str:
         return f"How many latent dimensions are active is not known: {use.reason}."
     active, there = use.diagnosis.active_units, use.diagnosis.latent_dim
     if active >= there:
-        return f"All {there} latent dimensions are active: none collapsed."
+        which = f"All {there} latent dimensions are" if there > 1 else "The one latent dimension is"
+        return f"{which} active: none collapsed."
     steps = max(1, config.training.num_steps // 10)
     why = "; ".join(_REMEDIES[cause].format(steps=steps) for cause in use.diagnosis.causes)
     if active == 0:

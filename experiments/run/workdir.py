@@ -18,6 +18,7 @@ from .config import Config, differences, extends, from_dict, to_dict
 
 CONFIG, METRICS, CHECKPOINTS, FIGURES = "config.json", "metrics.jsonl", "checkpoints", "figures"
 SUMMARY, EVALUATION, TABLES, PROFILE = "summary.json", "evaluation.json", "evaluation", "profile"
+REPORT = "report.html"
 _LOCK = ".lock"
 
 

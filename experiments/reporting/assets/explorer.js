@@ -1,5 +1,5 @@
 // Sliders over latent dimensions; each position is a picture of the sprite, or a row of numbers.
-function drawExplorer(box, { axes: dimensions, offsets, classes, tile, bars, values }) {
+function drawExplorer(box, { axes: dimensions, offsets, classes, given: called, tile, bars, values }) {
   const middle = (offsets.length - 1) / 2, places = dimensions.map(() => middle);
   const shownBox = make("div"), controls = make("div"), sliders = [];
   let given = 0;
@@ -22,7 +22,7 @@ function drawExplorer(box, { axes: dimensions, offsets, classes, tile, bars, val
 
   function numbers() {
     box.classList.add("numbers");
-    const list = make("div", { class: "bars", id: "decoded" });
+    const list = make("div", { class: "bars", id: "decoded", tabindex: 0, role: "group", "aria-label": "The decoded numbers" });
     const cells = bars.map(({ column, level }) => {
       const fill = make("div", { class: "fill" }), track = make("div", { class: "track" }), text = make("div", { class: "number" });
       track.append(fill);
@@ -61,7 +61,7 @@ function drawExplorer(box, { axes: dimensions, offsets, classes, tile, bars, val
     sliders.push({ name, input, output, mean, deviation });
   });
   if (classes.length) {
-    const label = make("label", { class: "choice" }, "given class "), choice = make("select", { id: "given" });
+    const label = make("label", { class: "choice" }, `given ${called} `), choice = make("select", { id: "given" });
     classes.forEach((name, number) => choice.append(make("option", { value: number }, name)));
     choice.onchange = () => {
       given = Number(choice.value);
