@@ -13,7 +13,9 @@ from .reporting import comparison_page, contents, document, record
 from .run import scores, workdir
 
 FLAGS = CommandFlags()
-_WORKDIRS = FLAGS.workdirs(["runs/digits"], "The folder of a run of experiments.train; given several times, compares.")
+_WORKDIRS = FLAGS.workdirs(
+    ["runs/digits"], "The folder of a run of experiments.train; runs are compared with the first"
+)
 _OUTPUT = FLAGS.string("output", None, "The page; by default WORKDIR/report.html, or comparison.html of several runs.")
 _DATA_DIR = FLAGS.data_dir()
 _DATA_PATH = FLAGS.data_path()

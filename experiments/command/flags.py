@@ -62,10 +62,10 @@ class CommandFlags:
         lines = []
         for name in sorted(self.values):
             flag = self.values[name]
-            default = (flag.default_as_str or "…").strip("'")
+            default = (flag.default_as_str or "…").strip("'\"[]")
             kind = f"  ({flag.parser.syntactic_help})" if flag.parser.syntactic_help else ""
             lines.append(f"  --{name}={default}{kind}")
-            lines += textwrap.wrap(flag.help, 110, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            lines += textwrap.wrap(" ".join(flag.help.split()), 110, initial_indent=" " * 6, subsequent_indent=" " * 6)
         return "\n".join(lines)
 
 
