@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.configs import wine
+from experiments.configs import digits, wine
 from experiments.reporting import contents, encoded, explorer
 from experiments.run import build, scores, workdir
 from tests import commands, made_runs
@@ -165,6 +165,21 @@ def test_a_moved_slider_shows_the_picture_that_is_decoded_there(open_page, train
         assert page.locator("#explorer output").nth(number).inner_text() == f"{value:.2f}".replace("-", "−")
         page.get_by_role("button", name="Back to the mean").click()
         np.testing.assert_array_equal(pixels(page), before)
+
+
+def test_the_picture_is_that_of_the_class_that_is_chosen(open_page, tmp_path):
+    config = digits.get_config()
+    config.model.network, config.model.latent_dim, config.data.condition = "mlp(hidden=(8,))", (2,), "label"
+    made_runs.make(tmp_path, config)
+    commands.call("report", f"--workdir={tmp_path}")
+    page = open_page(tmp_path / "report.html")
+    page.select_option("#given", "7")
+    config, experiment = workdir.load(tmp_path, data_dir=None, data_path=None)
+    _, params = scores.load_weights(experiment, tmp_path, checkpoint=None, weights=scores.evaluated_weights(config))
+    mean_key, *_ = jax.random.split(build.purpose_key(experiment.key, build.FIGURES), 3)
+    z = encoded.encode(experiment, params, mean_key, most=contents.MOST_EXAMPLES).means.mean(axis=0)
+    mean = experiment.vae.decode(params, z, {"label": np.asarray(7)}).mean
+    np.testing.assert_allclose(pixels(page), 255 * np.asarray(mean[..., 0]), atol=0.6)
 
 
 def test_a_moved_slider_moves_the_bars_of_a_table(open_page, table):

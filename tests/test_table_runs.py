@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests import commands
+from tests.test_report import data_of
 from vae_jax import data, evaluation, runs
 from vae_jax.fitted import Fitted, build_vae
 
@@ -74,6 +75,15 @@ def test_the_summary_says_what_log_p_is_conditional_on(run):
     assert summary["remarks"]["test.nll"] == "log p(x|site)"
     assert "entries of x are missing" in summary["reasons"]["test.bits_per_dimension"]
     assert {path.stem for path in (run / "run" / "figures").iterdir()} == {"columns", "latents", "learning_curves"}
+
+
+def test_the_report_has_sliders_over_numbers_and_the_shares_of_classes(run):
+    explorer = data_of((run / "run" / "report.html").read_text())["explorer"]
+    bars = [(bar["column"], bar["level"]) for bar in explorer["bars"]]
+    assert bars == [("weight", ""), ("legs", ""), *(("colour", colour) for colour in COLOURS)]
+    values = np.asarray(explorer["values"])
+    np.testing.assert_allclose(values[:, 2:].sum(axis=1), 1, atol=1e-3)
+    assert 20 < values[:, 0].min() <= values[:, 0].max() < 80
 
 
 def test_evaluate_reports_each_column(run):

@@ -54,6 +54,7 @@ def write_or_warn(experiment: build.Experiment, params: Any, folder: Path, use: 
 
 def latent_use(experiment: build.Experiment, params: Any) -> latents.LatentUse:
     """Returns what the latents of some test examples hold, as `evaluate` finds it."""
+    watchdog.progress()
     key = assessment.purpose_key(experiment, assessment.LATENTS)
     return latents.use(experiment, params, key, most_examples=MOST_EXAMPLES)
 

@@ -12,13 +12,12 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from vae_jax import VAE, data
-from vae_jax.distributions import Masked
+from vae_jax import VAE
 from vae_jax.evaluation.checks import real_sample
-from vae_jax.evaluation.expectations import expected
 
 from ..run import build
 from . import means
+from .bars import Bar, bars_of, chosen
 from .encoded import Encoded, given_classes
 
 # (dimensions, positions of each), the best first.
@@ -26,7 +25,7 @@ _GRIDS = ((4, 7), (4, 5), (3, 9), (3, 7), (3, 5), (2, 13), (2, 9), (2, 7), (2, 5
 _BYTES, _NUMBERS = 2_000_000, 120_000  # of pixels before they are compressed; of bars
 _FARTHEST = 2.0  # standard deviations
 _ACTIVE = 0.01  # the variance of an active dimension, as `evaluation.latent_statistics` has it
-_MOST_CLASSES, _MOST_BARS, _AT_ONCE = 10, 50, 256
+_MOST_CLASSES, _AT_ONCE, _NUMBERS_AT_ONCE = 10, 256, 2**24
 
 
 class Axis(NamedTuple):
@@ -44,15 +43,6 @@ class Sprite(NamedTuple):
     height: int
     width: int
     across: int
-
-
-class Bar(NamedTuple):
-    """A number of x: its column, its class ("" for none), and the range that is shown."""
-
-    column: str
-    level: str
-    low: float
-    high: float
 
 
 class Explorer(NamedTuple):
@@ -105,12 +95,14 @@ def explore(experiment: build.Experiment, params: Any, encoded: Encoded, key: ja
     order = np.argsort(-flat.var(axis=0))
     usable = max(1, int(np.sum(flat.var(axis=0) > _ACTIVE)))
     if contents.is_picture:
-        most, shown = _BYTES // (contents.num_elements * len(examples)), _Picture(experiment.view.picture)
+        shown, there = _Picture(experiment.view.picture), contents.num_elements
+        most = _BYTES // (there * len(examples))
     else:
-        most, shown = _NUMBERS // (min(_MOST_BARS, contents.num_elements) * len(examples)), _numbers
+        shown, there = chosen(contents)
+        most = _NUMBERS // (len(shown.places) * len(examples))
     grid = [(d, p) for d, p in _GRIDS if d <= usable and p**d <= most]
     if not grid:
-        raise ValueError(f"x has {contents.num_elements:,} numbers, too many for a page")
+        raise ValueError(f"x has {there:,} numbers, too many for a page")
     number, positions = grid[0]
     offsets = np.linspace(-_FARTHEST, _FARTHEST, positions)
     axes = tuple(Axis(int(d), float(flat[:, d].mean()), float(flat[:, d].std())) for d in order[:number])
@@ -119,15 +111,17 @@ def explore(experiment: build.Experiment, params: Any, encoded: Encoded, key: ja
     for axis, place in zip(axes, places, strict=True):
         zs[:, axis.dimension] += axis.deviation * place.ravel()
     zs = zs.reshape(-1, *encoded.means.shape[1:]).astype(encoded.means.dtype)
-    decoded = [_decode(params, zs, example, key, vae=vae, shown=shown) for example in examples]
-    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *decoded)
+    at_once = max(1, min(_AT_ONCE, _NUMBERS_AT_ONCE // contents.num_elements))
+    options = {"at_once": at_once, "vae": vae, "shown": shown}
+    decoded = np.concatenate([_decode(params, zs, example, key, **options) for example in examples])
     names = [*contents.condition, *["total"] * contents.sized]
     called, held = (names[0], names[1:]) if classes else ("", names)
     made = partial(Explorer, axes, tuple(offsets.tolist()), flat.shape[1], classes, called, tuple(held))
-    if contents.is_picture:
-        return made(_sprite(joined))
-    bars, values, omitted = _bars(joined, jax.vmap(lambda example: vae.at(example)[0])(encoded.examples), experiment)
-    return made(None, bars, values, omitted)
+    if isinstance(shown, _Picture):
+        return made(_sprite(decoded))
+    xs = jax.vmap(lambda example: vae.at(example)[0])(encoded.examples)
+    bars = bars_of(shown, decoded, xs, contents, experiment.dataset.element_names)
+    return made(None, bars, decoded, there - len(bars))
 
 
 def _given(example: Any, number: int) -> Any:
@@ -146,22 +140,15 @@ class _Picture(NamedTuple):
         return self.of(means.mean(p, key))
 
 
-def _numbers(p: Any, key: jax.Array) -> Any:
-    """Returns the mean of p(x|z), of classes their probabilities; of a table by column."""
-    if not hasattr(p, "parts"):
-        return means.mean(p, key)
-    found = {name: expected(part) for name, part in p.parts.items()}
-    return {name: means.mean(p.parts[name], key) if value is None else value for name, value in found.items()}
-
-
-def _decode(params: Any, zs: np.ndarray, example: Any, key: jax.Array, *, vae: VAE, shown: Callable[..., Any]) -> Any:
+def _decode(
+    params: Any, zs: np.ndarray, example: Any, key: jax.Array, *, at_once: int, vae: VAE, shown: Callable[..., Any]
+) -> np.ndarray:
     blocks = []
-    for start in range(0, len(zs), _AT_ONCE):
+    for start in range(0, len(zs), at_once):
         # The last block is filled with its last row, so that one is compiled.
-        rows = np.minimum(np.arange(start, start + min(_AT_ONCE, len(zs))), len(zs) - 1)
-        block = _decode_block(params, zs[rows], example, jax.random.clone(key), vae=vae, shown=shown)
-        blocks.append(jax.tree.map(np.asarray, block))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(zs)], *blocks)
+        rows = np.minimum(np.arange(start, start + min(at_once, len(zs))), len(zs) - 1)
+        blocks.append(np.asarray(_decode_block(params, zs[rows], example, jax.random.clone(key), vae=vae, shown=shown)))
+    return np.concatenate(blocks)[: len(zs)]
 
 
 @partial(jax.jit, static_argnames=("vae", "shown"))
@@ -181,39 +168,3 @@ def _sprite(pictures: Float[np.ndarray, "n height width channels"]) -> Sprite:
     file = io.BytesIO()
     Image.fromarray(whole[..., 0] if channels == 1 else whole).save(file, "PNG", optimize=True)
     return Sprite(file.getvalue(), height, width, across)
-
-
-def _bars(decoded: Any, xs: Any, experiment: build.Experiment) -> tuple[tuple[Bar, ...], np.ndarray, int]:
-    """Returns the bars of the decoded numbers, their values, and how many more numbers there are."""
-    bars, values = [], []
-    for name, variable in experiment.dataset.contents.variables().items():
-        found, x = (decoded[name], xs[name]) if name else (decoded, xs)
-        flat = found.reshape(len(found), -1)
-        if variable.kind in ("category", "ordinal"):
-            if variable.shape:
-                raise ValueError("x is an array of classes")
-            columns = [(name, level, 0.0, 1.0) for level in variable.levels or map(str, range(flat.shape[1]))]
-        else:
-            names = _names(name, variable, experiment.dataset.element_names)
-            columns = [(n, "", *_range(flat[:, i], x, i)) for i, n in enumerate(names)]
-        bars += [Bar(*column) for column in columns]
-        values.append(flat)
-    chosen = data.spread_rows(len(bars), _MOST_BARS)
-    return tuple(bars[i] for i in chosen), np.concatenate(values, axis=1)[:, chosen], len(bars) - len(chosen)
-
-
-def _names(name: str, variable: data.Variable, elements: Any) -> list[str]:
-    if name:
-        return [name]
-    if elements is not None:
-        return list(elements)
-    return [f"x[{', '.join(map(str, place))}]" for place in np.ndindex(*variable.shape)]
-
-
-def _range(decoded: np.ndarray, x: Any, element: int) -> tuple[float, float]:
-    """Returns the range of what is decoded and of all but the outermost hundredths of the data."""
-    value, observed = (x.value, x.observed) if isinstance(x, Masked) else (x, np.ones(np.shape(x), bool))
-    at = lambda array: np.asarray(array).reshape(len(array), -1)[:, element]
-    seen = at(value)[at(observed)].astype(np.float64)
-    ends = np.quantile(seen, [0.01, 0.99]) if seen.size else decoded
-    return float(min(ends.min(), decoded.min())), float(max(ends.max(), decoded.max()))
