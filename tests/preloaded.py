@@ -2,12 +2,12 @@
 
 import flax.linen  # noqa: F401
 import grain  # noqa: F401
-import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401
 import optax  # noqa: F401
 import orbax.checkpoint  # noqa: F401
 import pyarrow.parquet  # noqa: F401
-import sklearn.linear_model  # noqa: F401
+import sklearn.linear_model
 import sklearn.neighbors  # noqa: F401
 import tensorboardX  # noqa: F401
 from jax._src import xla_bridge
