@@ -22,8 +22,8 @@ _REMEDIES = {
     ),
     "beta": "the weight of the KL, --config.loss.beta, is above 1: lower it",
     "optimisation": (
-        "the likely cause is the full weight of the KL from the first step, and a warm-up of it may bring them back, "
-        "--config.loss.beta='linear({steps})'"
+        "either the model needs no more, or the full weight of the KL from the first step has switched them off, which "
+        "a warm-up would show, --config.loss.beta='linear({steps})'"
     ),
     "decoder": (
         "the likely cause is the decoder, which models x without z: use a smaller network, or keep z informative by "
