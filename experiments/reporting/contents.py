@@ -67,7 +67,7 @@ def sentences(
         last = f"{lines[-1]['step'] if lines else 0:,} of {config.training.num_steps:,}"
         return [
             f"The run has not come to its end: it is at step {last}, and the test set's figures are not known yet. "
-            "The command that began it goes on.",
+            "The command that began it, given again, goes on.",
             words.collapse(use, config),
         ]
     return [
