@@ -64,13 +64,19 @@ def with_links(text: str, page: Path) -> str:
             place = GENERATED / relative
         elif relative.parts[:2] == ("experiments", "notebooks"):
             place = GENERATED / "notebooks" / relative.name
-        elif relative.parts[:1] == ("vae_jax",) and found.is_dir():
-            place = GENERATED / "reference" / f"{'.'.join(relative.parts)}.rst"
+        elif relative.parts[:1] == ("vae_jax",):
+            place = GENERATED / "reference" / f"{_public_module(relative)}.rst"
         else:
             return match[0]
         return f"]({os.path.relpath(place, page.parent)}{anchor})"
 
     return re.sub(r"\]\(([^)#:\s]+)(#[^)]*)?\)", target, text)
+
+
+def _public_module(path: Path) -> str:
+    """Returns the module whose page has what a file or a folder of vae_jax/ defines."""
+    room = path.parts[1].removesuffix(".py")
+    return f"vae_jax.{room}" if room in vae_jax._SUBPACKAGES else "vae_jax"
 
 
 def _write(path: Path, text: str) -> None:
