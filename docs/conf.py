@@ -54,12 +54,20 @@ def adapt_to_sphinx(app: Sphinx, name: str, content: list[str]) -> None:
     content[0] = generated_pages.with_links(text, HERE / name)
 
 
+_MODULES = re.compile(r"\b(?:jax\.)?jaxlib\._jax\.|\bjaxtyping\.|\bcollections\.abc\.|\btyping\.|\bnumpy\.(?=ndarray)")
+
+
+def short_types(app: Sphinx, what: str, name: str, thing: Any, options: Any, *signature: str | None) -> Any:
+    """Leaves the modules of jax, jaxtyping and Python out of a signature's types: Float[Array, "K"]."""
+    return tuple(text and _MODULES.sub("", text) for text in signature)
+
+
 def escape_asterisks(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Makes `*` and `|` of a docstring's formulas and shapes plain text, where they are not within backticks."""
     if what == "data":  # the docstring is that of dict or tuple
         lines.clear()
     for number, line in enumerate(lines):
-        parts = line.split("`")
+        parts = _MODULES.sub("", line).split("`")
         parts[::2] = (re.sub(r"([*|])", r"\\\1", part) for part in parts[::2])
         lines[number] = "`".join(parts)
 
@@ -67,4 +75,5 @@ def escape_asterisks(app: Sphinx, what: str, name: str, thing: Any, options: Any
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", lambda app: generated_pages.write())
     app.connect("source-read", adapt_to_sphinx)
+    app.connect("autodoc-process-signature", short_types)
     app.connect("autodoc-process-docstring", escape_asterisks, priority=900)  # after napoleon

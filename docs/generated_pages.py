@@ -53,7 +53,7 @@ def with_links(text: str, page: Path) -> str:
     """Returns a page's text whose links to files outside docs/ lead to the page of the site that has them."""
 
     def target(match: re.Match[str]) -> str:
-        path, anchor = match[1], match[2] or ""
+        path, anchor = match["path"], match["anchor"] or ""
         found = Path(os.path.normpath(page.parent / path))
         if not found.is_relative_to(ROOT) or found.is_relative_to(GENERATED):
             return match[0]
@@ -66,11 +66,13 @@ def with_links(text: str, page: Path) -> str:
             place = GENERATED / "notebooks" / relative.name
         elif relative.parts[:1] == ("vae_jax",):
             place = GENERATED / "reference" / f"{_public_module(relative)}.rst"
+        elif found.is_file():
+            return f"{{download}}`{match['text'].strip('`')} <{path}>`"
         else:
             return match[0]
-        return f"]({os.path.relpath(place, page.parent)}{anchor})"
+        return f"[{match['text']}]({os.path.relpath(place, page.parent)}{anchor})"
 
-    return re.sub(r"\]\(([^)#:\s]+)(#[^)]*)?\)", target, text)
+    return re.sub(r"\[(?P<text>[^\]\[]*)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)]*)?\)", target, text)
 
 
 def _public_module(path: Path) -> str:

@@ -67,6 +67,7 @@ def negative_wake_sleep(
       φ, "wake": −Σ_k w̃_k ∂φ log q(z_k|x), which lowers KL(p(z|x) ‖ q(z|x)) and is biased for finite K;
       φ, "sleep": −∂φ log q(z'|x') at a dream z' ~ p(z), x' ~ p(x|z'), which lowers the mean over p(x) of that KL;
       φ, "both": the mean of the two.
+
     A dream lacks what x lacks, where x is `Masked`. q need not be reparameterised. φ are the parameters that q depends
     on.
 
