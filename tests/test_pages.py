@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from filelock import FileLock
 from PIL import Image
 from pyarrow import parquet as pq
 
@@ -80,13 +81,23 @@ def test_every_block_says_its_language():
     assert not {other for other in others if not other.startswith("{")}  # those of Sphinx
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A folder with the files and the finished runs that the pages speak of."""
-    folder = tmp_path_factory.mktemp("pages")
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, worker_id) -> Path:
+    """A folder with the files and the finished runs that the pages speak of, which the first worker makes for all."""
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    folder = base / "of_the_pages"
+    with FileLock(base / "of_the_pages.lock"):
+        if not folder.exists():
+            make(base / "being_made")
+            (base / "being_made").rename(folder)
+    return folder
+
+
+def make(folder: Path) -> None:
+    folder.mkdir()
     rng = np.random.default_rng(0)
-    for part in ("experiments", "tests", "docs"):
-        (folder / part).symlink_to(ROOT / part)
+    for part in ("experiments", "tests", "docs"):  # copies, since a command of a page may write into them
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("_build", "generated", "old_runs"))
     np.save(folder / "spectra.npy", rng.normal(size=(60, 12)).astype(np.float32))
     sites = rng.choice(["a", "b"], 60)
     rows = [
@@ -124,7 +135,6 @@ def made(tmp_path_factory) -> Path:
     assert commands.run("train", "--workdir=runs/bad", *shrunk("train", []), *overflows, cwd=folder).returncode == 1
     (left,) = (folder / "runs" / "bad").glob("nonfinite_*.npz")
     left.rename(folder / "runs" / "mnist" / "nonfinite_4711.npz")
-    return folder
 
 
 @pytest.mark.parametrize("page", RUN, ids=name)
@@ -138,13 +148,16 @@ def test_the_blocks_of_a_page_run(page, made, tmp_path, monkeypatch):
             workdir = re.search(r"--workdir=(\S+)", begun[0])
             shutil.rmtree(workdir[1] if workdir else "runs/digits", ignore_errors=True)
     shown: dict = {"__name__": "shown"}
+    done = set()  # a page may tell of a command twice
     for block in blocks(page):
         if block.language == "python" and page.name != "README.md":  # which test_readme runs, with fewer steps
             code = module_of(block.code, page, folder)
             exec(compile(code, name(page), "exec"), shown)
         elif block.language == "bash":
             for line in lines(block.code):
-                run(line)
+                if line not in done:
+                    run(line)
+                done.add(line)
 
 
 def module_of(code: str, page: Path, folder: Path) -> str:
