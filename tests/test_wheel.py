@@ -88,7 +88,8 @@ def test_the_commands_run_from_the_wheel_in_any_folder(environment):
     few = ["num_steps=20", "log_every=10", "eval_every=10", "checkpoint_every=10"]
     flags = [*(f"--config.training.{field}" for field in few), "--config.evaluation.num_samples=10"]
     said = run(programs, "vae-jax", "train", "--config=digits", "--workdir=run", *flags)
-    assert '"step": 20' in said
+    assert "step 20/20" in said
+    assert (programs.parent / "run" / "report.html").is_file()
     assert "iaf(" in run(programs, "vae-jax", "parts")
     assert "choose" in run(programs, "vae-jax", "tarin", status=1)
     assert not [*programs.parent.glob("lib/python*/site-packages/experiments")]
