@@ -9,7 +9,7 @@
 #
 #   ./launch.sh                        the main job: train on the bundled digits, evaluate, draw, into runs/digits
 #   ./launch.sh test [flags of pytest]  the tests
-#   ./launch.sh docs                   the site of the documentation, into docs/_build
+#   ./launch.sh docs                   the site of the documentation, into docs/_build/html
 #   ./launch.sh train --config=experiments/configs/digits.py --workdir=runs/digits
 #   ./launch.sh evaluate --workdir=runs/digits        also: report, sample, encode, reconstruct, score, impute,
 #                                                     export, checkpoints, parts, gradient_study, benchmark
@@ -114,7 +114,7 @@ case $command in
     ;;
   docs)
     install "experiments,$accelerator,test,docs"
-    exec .venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going --jobs=auto docs docs/_build "$@"
+    exec .venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going --jobs=auto docs docs/_build/html "$@"
     ;;
   *)
     if [[ ! $command =~ ^[a-z_]+$ ]] || [ ! -f "experiments/$command.py" ] || [[ $command = _* ]]; then

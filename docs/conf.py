@@ -1,4 +1,4 @@
-"""Sphinx: `./launch.sh docs` builds the site into docs/_build."""
+"""Sphinx: `./launch.sh docs` builds the site into docs/_build/html."""
 
 import importlib.metadata
 import re
