@@ -8,13 +8,12 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+sys.path.insert(0, str(Path(__file__).parent))
+import generated_pages
+
+import vae_jax
+
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-import generated_pages  # noqa: E402
-
-import vae_jax  # noqa: E402
-
 project, author = "vae_jax", "The vae_jax authors"
 project_copyright = author
 release = version = vae_jax.__version__

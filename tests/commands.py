@@ -203,6 +203,7 @@ def _server() -> Any:
 
 def _become(name: str, arguments: Sequence[str], variables: dict[str, str], said: str, cwd: Path) -> None:
     """Turns a process just forked into that of a command."""
+    assert "experiments.run.session" in sys.modules, "the server has not imported what commands import"
     os.setsid()
     for number, stream in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(Path(said) / stream, os.O_WRONLY | os.O_CREAT), number)

@@ -1,22 +1,27 @@
-"""What commands import and what takes seconds, none of it with a JAX backend: for the server that forks them."""
+"""Imports what commands import and takes seconds, none of it with a JAX backend: for the server that forks them."""
 
-import flax.linen  # noqa: F401
-import grain  # noqa: F401
-import matplotlib.backends.backend_agg
-import matplotlib.figure  # noqa: F401
-import optax  # noqa: F401
-import orbax.checkpoint  # noqa: F401
-import pyarrow.parquet  # noqa: F401
-import sklearn.linear_model
-import sklearn.neighbors  # noqa: F401
-import tensorboardX  # noqa: F401
+import importlib
+
 from jax._src import xla_bridge
 
-import experiments.apply.command
-import experiments.command.entry
-import experiments.run.session  # noqa: F401
 import vae_jax
 
-for name in vae_jax._SUBPACKAGES:
-    getattr(vae_jax, name)
+# By their names, which no formatter takes for imports that nobody uses.
+NAMES = (
+    "flax.linen",
+    "grain",
+    "matplotlib.backends.backend_agg",
+    "optax",
+    "orbax.checkpoint",
+    "pyarrow.parquet",
+    "sklearn.linear_model",
+    "sklearn.neighbors",
+    "tensorboardX",
+    "experiments.apply.command",
+    "experiments.command.entry",
+    "experiments.run.session",
+    *(f"vae_jax.{name}" for name in vae_jax._SUBPACKAGES),
+)
+for name in NAMES:
+    importlib.import_module(name)
 assert not xla_bridge._backends, "a backend was started, which no fork survives"

@@ -25,6 +25,12 @@ def anchors(path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_is_said_to_be_tested_is_tested_there(page):
+    named = re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", page.read_text())
+    assert not [file for file, test in named if not (ROOT / file).exists() or test not in (ROOT / file).read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for link in links(page):
         place, _, anchor = link.partition("#")

@@ -88,7 +88,7 @@ def test_the_command_of_a_page_makes_the_config(recipe, monkeypatch):
     assert not changed(build.resolved(train.parse(words[1:]), x), build.resolved(config, x))
     given = ["--config.model.latent_dim=(3, 2)", "--config.model.prior=vamp(30)"]
     given += ["--config.training.num_steps=77", "--config.training.patience=4"]
-    file = [] if recipe is digits else [f"--config=experiments/configs/{recipe.__name__.rpartition('.')[2]}.py"]
+    file = [] if recipe is digits else [f"--config={recipe.__name__.rpartition('.')[2]}"]
     assert words == ["./launch.sh", "train", *file, "--workdir=runs/a b", *given]
 
 

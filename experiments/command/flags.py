@@ -109,6 +109,11 @@ def config_file(arguments: Sequence[str]) -> str | None:
     return given[-1] if given else None
 
 
+def recipes() -> list[str]:
+    """Returns the names of the recipes in experiments/configs."""
+    return sorted(file.stem for file in _RECIPES.glob("[a-z]*.py"))
+
+
 def load_config(path: str, kind: type) -> Any:
     """Returns the config of a file with `get_config()`; "file:argument" calls `get_config(argument)`.
 
@@ -118,13 +123,10 @@ def load_config(path: str, kind: type) -> Any:
       UserError: where the file is missing, fails, or returns anything but a config of this kind.
     """
     file, *argument = path.split(":", 1)
-    recipe = _RECIPES / f"{file}.py"
-    file = str(recipe) if recipe.is_file() else file
+    file = str(_RECIPES / f"{file}.py") if file in recipes() else file
     if not Path(file).is_file():
-        recipes = ", ".join(sorted(file.stem for file in _RECIPES.glob("[a-z]*.py")))
-        raise UserError(
-            f"--config={path}: no such file; give a file with get_config(), or the name of one of {recipes}"
-        )
+        named = ", ".join(recipes())
+        raise UserError(f"--config={path}: no such file; give a file with get_config(), or the name of one of {named}")
     specification = importlib.util.spec_from_file_location("config_of_a_run", file)
     if specification is None or specification.loader is None:
         raise UserError(f"--config={path} is no Python file; give a file with get_config(), see experiments/configs")

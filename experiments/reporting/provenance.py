@@ -12,12 +12,11 @@ import jax
 
 from vae_jax import data
 
-from ..command.flags import load_config
+from ..command.flags import load_config, recipes
 from ..run import build
 from ..run.config import Config, changed, describe
 from .record import Record
 
-_RECIPES = Path(__file__).parents[1] / "configs"
 _DEFAULT = "digits"
 _PACKAGES = ("vae_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -44,12 +43,11 @@ def fields(config: Config, contents: data.Contents) -> list[Field]:
 
 def command(config: Config, folder: Path, contents: data.Contents) -> str:
     """Returns the command that trains a run of this config: the recipe that is nearest, and the fields that differ."""
-    names = sorted(path.stem for path in _RECIPES.glob("*.py") if path.stem != "__init__")
-    recipes = {name: load_config(str(_RECIPES / f"{name}.py"), Config) for name in [_DEFAULT, *names]}
-    differ = {name: changed(config, _resolved(recipe, contents)) for name, recipe in recipes.items()}
+    configs = {name: load_config(name, Config) for name in dict.fromkeys([_DEFAULT, *recipes()])}
+    differ = {name: changed(config, _resolved(recipe, contents)) for name, recipe in configs.items()}
     nearest = min(differ, key=lambda name: len(differ[name]))
     values = {field.name: field.value for field in describe(config)}
-    file = [] if nearest == _DEFAULT else [f"--config=experiments/configs/{nearest}.py"]
+    file = [] if nearest == _DEFAULT else [f"--config={nearest}"]
     given = [f"--config.{name}={values[name]}" for name in differ[nearest]]
     words = ["./launch.sh", "train", *file, f"--workdir={folder}", *given]
     return " \\\n  ".join(shlex.quote(word) for word in words).replace(" \\\n  train", " train", 1)

@@ -2,20 +2,19 @@
 
 import json
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax.data import Contents
 from vae_jax.exports.functions import Function
 
-from ..command.flags import fields
-from ..configs import digits
+from ..reporting import provenance
 from ..run.config import Config
 from . import figures, usage
 
 _MARKS = re.compile(r"([\\`*_\[\]<>#|&$])")
+_AGAIN = Path("runs/again")  # where the command of a card trains
 _TAGS = ("variational-autoencoder", "jax", "flax")
 _PARTS = {
     "encoder, which the decoder mirrors": "network",
@@ -156,20 +155,11 @@ def _training(told: Told) -> list[str]:
     written = "not known" if versions is None else ", ".join(f"{name} {of}" for name, of in versions.items())
     return [
         "```bash",
-        " \\\n  ".join(["./launch.sh train", *_flags(told.config)]),
+        provenance.command(told.config, _AGAIN, told.contents),
         "```",
         "",
         f"Seed {told.config.seed}. Versions: {written}. Commit: {commit or 'not known'}.",
     ]
-
-
-def _flags(config: Config) -> Iterator[str]:
-    """Yields the flags that make the config of the one that `train` starts from."""
-    yield "--config=experiments/configs/digits.py"
-    default = {name: value for name, _, value in fields(digits.get_config())}
-    for name, _, value in fields(config):
-        if value != default[name]:
-            yield shlex.quote(f"--config.{name}={value}")
 
 
 def _licence(told: Told) -> list[str]:

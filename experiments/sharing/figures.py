@@ -1,9 +1,10 @@
 """A run's figures with their errors as a table of Markdown."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from ..reporting.words import number
 
 _NATS = re.compile(r"\.(elbo|refined_elbo|nll|log_evidence|kl|mutual_information|marginal_kl|total_correlation|L\d+)$")
 
@@ -41,19 +42,11 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for path, value, error in _figures(found):
         if isinstance(value, int | float):
             unit = " nats" if _NATS.search(path) else " bits" if path.endswith("bits_per_dimension") else ""
-            said = f"{_with_error(value, error)}{unit}"
+            said = f"{number(value, error)}{unit}"
         else:
             said = f"not known: {reasons.get(path) or 'it is not finite'}"
         remark = f"; {remarks[path]}" if path in remarks else ""
         yield path, (said + remark).replace("|", "\\|").replace("\n", " ")
-
-
-def _with_error(value: float, error: Any) -> str:
-    """Returns a number to the second digit of its error."""
-    if not error:
-        return f"{value:.6g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 def _figures(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

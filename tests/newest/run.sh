@@ -34,13 +34,14 @@ if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
   exit 77
 fi
 debian=$folder/debian
+there=/srv/vae_jax # the clone, as seen from within that Debian
 if [ ! -x "$debian/usr/bin/python3" ]; then
   debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates,git trixie "$debian" >"$folder/debootstrap.log"
 fi
 cp -L /etc/resolv.conf "$debian/etc/resolv.conf"
 cp -L /etc/ssl/certs/ca-certificates.crt "$debian/etc/ssl/certs/ca-certificates.crt"
-rm -rf "$debian/root/vae_jax"
-git clone --quiet "$root" "$debian/root/vae_jax"
+rm -rf "$debian$there"
+git clone --quiet "$root" "$debian$there"
 mount --bind /proc "$debian/proc"
 trap 'umount "$debian/proc"' EXIT
-chroot "$debian" bash -c "$suite" suite python3 /root /root/vae_jax "$@"
+chroot "$debian" bash -c "$suite" suite python3 /srv "$there" "$@"

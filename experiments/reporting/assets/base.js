@@ -71,7 +71,7 @@ function axes(plot, { x, y, xlabel, height, left = 56 }) {
   }
   draw(svg, "text", { x: left + inner.width / 2, y: height - 4, "text-anchor": "middle" }, xlabel);
   const clip = draw(svg, "clipPath", { id: `${plot.id}-clip` });
-  draw(clip, "rect", inner);
+  draw(clip, "rect", { ...inner, x: left - 6, width: inner.width + 12 }); // marks at the ends are whole
   return { svg, scale, inside: draw(svg, "g", { "clip-path": `url(#${plot.id}-clip)` }), inner };
 }
 
